@@ -1,0 +1,153 @@
+"""What the services ask of the kernel and of Redis, as Protocols.
+
+The concrete backends beside this file and the fakes in ``portsyncd.testing`` implement them; one contract suite
+(``tests/contract``) holds both to the same behaviour. All waiting is Trio's; every method that may wait is a
+checkpoint and may be cancelled at any time: a cancelled request leaves its effect unknown, never half a reply.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from portsyncd.model.commands import Look, OldLinks, PortWrite, Snapshot
+from portsyncd.wire.netlink import LinkMessage
+from portsyncd.wire.producer import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What one non-blocking read of the event socket brought.
+
+    datagrams: raw netlink datagrams, oldest first, each whole, all from the kernel (port id 0).
+    lost: the kernel dropped events or cut one short (ENOBUFS, MSG_TRUNC): truth must be re-read.
+    drained: the socket was empty at the end (EAGAIN); False when the limit ended the read.
+    """
+
+    datagrams: list[bytes]
+    lost: bool
+    drained: bool
+
+
+class LinkSource(Protocol):
+    """The kernel's links: a stream of events, and questions that can be asked at any time.
+
+    All methods raise ``LinkSourceError`` when a socket is beyond use.
+    """
+
+    @property
+    def receive_buffer_bytes(self) -> int:
+        """The event socket's buffer as the kernel reports it (it doubles what is asked)."""
+
+    @property
+    def filtering(self) -> bool:
+        """Whether the kernel took the socket filter; False: noise of other links reaches this process."""
+
+    def open(self) -> None:
+        """Join RTNLGRP_LINK: the kernel keeps events from here on, of all links until ``listen_to`` is called."""
+
+    def close(self) -> None:
+        """Give the socket back; a task that waits for it is told. Safe to call at any time, also twice."""
+
+    async def readable(self) -> None:
+        """Wait until the event socket has something to read (an error counts)."""
+
+    def receive(self, limit: int) -> Received:
+        """Read at most ``limit`` datagrams without waiting."""
+
+    def drops(self) -> int:
+        """How many events the kernel has dropped on the event socket so far (SO_MEMINFO, SK_MEMINFO_DROPS)."""
+
+    async def dump(self, handle: Callable[[Sequence[LinkMessage]], None]) -> bool:
+        """Ask for all links and pass them on in chunks, until NLMSG_DONE.
+
+        Returns True when the kernel says that the dump is inconsistent (NLM_F_DUMP_INTR on any of its messages).
+        """
+
+    async def ask(self, targets: Sequence[str | int]) -> list[LinkMessage | None]:
+        """Ask for single links by name or by ifindex; None for each that does not exist (ENODEV)."""
+
+    async def set_down(self, ifindexes: Collection[int]) -> None:
+        """Clear IFF_UP of these links; those that are gone are passed over. Raises ``NoPermissionError``."""
+
+    def listen_to(self, first: int, last: int) -> None:
+        """From now on also let through events of ifindexes ``first`` to ``last``, whatever their name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """What Redis' notifications said; only hints, the databases are the truth.
+
+    ports: names whose APPL_DB entry may have appeared.
+    config_ports: CONFIG_DB PORT keys that changed or went.
+    logger: the CONFIG_DB LOGGER row of this daemon changed.
+    """
+
+    ports: frozenset[str] = frozenset()
+    config_ports: frozenset[str] = frozenset()
+    logger: bool = False
+
+
+class Store(Protocol):
+    """One session with SONiC's databases. A session that failed is closed and a new one opened, never repaired.
+
+    Every request raises ``StoreUnavailableError``, ``StoreLoadingError`` or ``StoreRefusedError``.
+    """
+
+    async def open(self) -> None:
+        """Connect and authenticate every database, and subscribe to what is watched always."""
+
+    def close(self) -> None:
+        """Shut every connection down at once; requests under way in other tasks fail. Safe to call twice."""
+
+    @property
+    def notifying(self) -> bool:
+        """Whether keyspace notifications are on for what is watched; False: poll."""
+
+    async def config_initialized(self) -> str | None:
+        """CONFIG_DB_INITIALIZED, or None where the key does not exist."""
+
+    async def config_is_empty(self) -> bool:
+        """Whether CONFIG_DB holds no key at all."""
+
+    async def snapshot(self) -> Snapshot:
+        """Read everything that a decision at the start of a session needs."""
+
+    async def write_ports(self, writes: Sequence[PortWrite]) -> list[bool]:
+        """Carry out port writes in order; per write, whether it was carried out.
+
+        False: APPL_DB has no ``PORT_TABLE:<name>``; then nothing was set (a removal that the write asked for was done).
+        """
+
+    async def produce(self, rows: Sequence[Row]) -> None:
+        """ProducerStateTable set on APPL_DB PORT_TABLE, row by row, each row atomic, in order."""
+
+    async def set_hash(self, db: str, key: str, fields: Mapping[str, str]) -> None:
+        """One HSET of all fields on a database named by its SONiC name."""
+
+    async def look(self) -> Look:
+        """The small look that is taken once a second: which generation, which markers, is our own row still there."""
+
+    async def config_port_names(self) -> frozenset[str]:
+        """The names of CONFIG_DB's PORT keys."""
+
+    async def log_level(self) -> str | None:
+        """LOGLEVEL of CONFIG_DB ``LOGGER|portsyncd``; None where the row is absent."""
+
+    async def wait_for_ports(self, names: Collection[str]) -> None:
+        """Make ``watch`` report these names, and only these, from when this returns.
+
+        ``watch`` must be running in another task meanwhile.
+        """
+
+    async def watch(self, report: Callable[[Notices], None]) -> None:
+        """Report notifications as they come, until cancelled. Raises ``StoreUnavailableError``."""
+
+
+class OldLinksStore(Protocol):
+    """Where the list of old links is kept over restarts of the daemon. Losing it costs no more than adopting links."""
+
+    async def load(self) -> OldLinks | None:
+        """What was kept in this boot and network namespace; None when nothing usable was."""
+
+    async def save(self, old: OldLinks) -> None:
+        """Keep this instead. Raises ``FileError``."""

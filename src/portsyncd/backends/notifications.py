@@ -1,0 +1,131 @@
+"""Redis' keyspace notifications: hints that something which is waited for may have come.
+
+What is watched always is CONFIG_DB's ports and our LOGGER row. An APPL_DB entry is watched only while a port waits for
+it, by its own channel: orchagent writes those entries all the time, and nobody should be woken for that.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import trio
+
+from portsyncd.backends.base import Notices
+from portsyncd.backends.connection import Access, RedisConnection
+from portsyncd.errors import StoreError, StoreRefusedError, StoreUnavailableError
+from portsyncd.wire import schema
+from portsyncd.wire.database_config import Database, Endpoint
+
+_ALL_KEYSPACE_EVENTS = "A"
+# What HSET, HDEL and DEL are announced as, where not all events are on.
+_NEEDED_EVENTS = frozenset("hg")
+
+
+class Notifications:
+    """The subscriptions of one session, over one connection per Redis instance."""
+
+    def __init__(self, databases: Mapping[str, Database], access: Access, appl_prefix: str, config_prefix: str) -> None:
+        appl, config = databases[schema.APPL_DB], databases[schema.CONFIG_DB]
+        self._connections: dict[Endpoint, RedisConnection] = {
+            database.endpoint: RedisConnection(database, access) for database in (appl, config)
+        }
+        self._appl, self._config = self._connections[appl.endpoint], self._connections[config.endpoint]
+        self._appl_channel = f"__keyspace@{appl.number}__:{appl_prefix}"
+        self._config_channel = f"__keyspace@{config.number}__:{config_prefix}"
+        self._logger_channel = f"__keyspace@{config.number}__:{schema.LOGGER_KEY}"
+        self._timeout = access.timeout
+        self._waited_for: frozenset[str] = frozenset()
+        # Subscriptions that Redis has not confirmed yet, and who waits for that.
+        self._unconfirmed = 0
+        self._confirmed = trio.Event()
+        self.on = False
+
+    async def open(self) -> None:
+        """Connect, see whether notifications are on, and subscribe to what is watched always."""
+        self.on = True
+        for connection in self._connections.values():
+            await connection.open()
+            self.on = self.on and await _sends_notifications(connection)
+        await self._config.send(
+            ("PSUBSCRIBE", f"{_escape(self._config_channel)}*"), ("SUBSCRIBE", self._logger_channel)
+        )
+
+    def close(self) -> None:
+        """Shut the connections down; ``watch`` raises."""
+        for connection in self._connections.values():
+            connection.close()
+
+    async def wait_for_ports(self, names: Collection[str]) -> None:
+        """Watch these APPL_DB entries and no others. Returns when Redis has confirmed it, so that an entry which is
+        absent now will be announced; ``watch`` must be running in another task meanwhile."""
+        wanted = frozenset(names)
+        gained, lost = wanted - self._waited_for, self._waited_for - wanted
+        if lost:
+            await self._appl.send(("UNSUBSCRIBE", *(self._channel(name) for name in lost)))
+        if gained:
+            self._confirmed = trio.Event()
+            self._unconfirmed += len(gained)
+            await self._appl.send(("SUBSCRIBE", *(self._channel(name) for name in gained)))
+            with trio.move_on_after(self._timeout) as waiting:
+                await self._confirmed.wait()
+            if waiting.cancelled_caught:
+                raise StoreUnavailableError(f"Redis did not confirm a subscription within {self._timeout:g} s")
+        self._waited_for = wanted
+
+    def _channel(self, name: str) -> bytes:
+        return (self._appl_channel + name).encode("utf-8", "surrogateescape")
+
+    async def watch(self, report: Callable[[Notices], None]) -> None:
+        """Report notifications of all connections until cancelled; the first error of any ends it."""
+        problems: list[StoreError] = []
+
+        async def listen(connection: RedisConnection) -> None:
+            try:
+                while True:
+                    self._take(await connection.receive(), report)
+            except StoreError as problem:
+                # Kept, and raised below: the nursery would wrap it in a group.
+                problems.append(problem)
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for connection in self._connections.values():
+                nursery.start_soon(listen, connection)
+        raise problems[0]
+
+    def _take(self, messages: Iterable[Sequence[Any]], report: Callable[[Notices], None]) -> None:
+        """Sort one read's messages: confirmations, and notifications, which end with channel and event."""
+        ports: set[str] = set()
+        config_ports: set[str] = set()
+        logger = False
+        for message in messages:
+            kind, channel = message[0], str(message[-2])
+            if kind == "subscribe" and channel.startswith(self._appl_channel):
+                self._unconfirmed -= 1
+                if not self._unconfirmed:
+                    self._confirmed.set()
+            elif kind not in ("message", "pmessage"):
+                continue
+            elif channel == self._logger_channel:
+                logger = True
+            elif channel.startswith(self._config_channel):
+                config_ports.add(channel.removeprefix(self._config_channel))
+            elif channel.startswith(self._appl_channel):
+                ports.add(channel.removeprefix(self._appl_channel))
+        notices = Notices(frozenset(ports), frozenset(config_ports), logger)
+        if notices != Notices():
+            report(notices)
+
+
+async def _sends_notifications(connection: RedisConnection) -> bool:
+    """Whether ``notify-keyspace-events`` covers keyspace channels for hashes; a Redis that will not say: no."""
+    try:
+        (reply,) = await connection.call(("CONFIG", "GET", "notify-keyspace-events"))
+    except StoreRefusedError:
+        return False
+    flags = set(reply[1]) if len(reply) == 2 else set()
+    return "K" in flags and (_ALL_KEYSPACE_EVENTS in flags or flags >= _NEEDED_EVENTS)
+
+
+def _escape(channel: str) -> str:
+    """PSUBSCRIBE takes a glob; a key separator or table name holds none of its characters, brackets aside."""
+    return channel.replace("[", "\\[").replace("]", "\\]")

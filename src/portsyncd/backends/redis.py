@@ -1,0 +1,218 @@
+"""SONiC's databases in Redis: a ``Store`` over one connection per database and one per instance for notifications."""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from portsyncd.backends.base import Notices
+from portsyncd.backends.connection import Access, RedisConnection, Request, ScriptUnknownError
+from portsyncd.backends.notifications import Notifications
+from portsyncd.model.commands import Look, Op, PortWrite, Snapshot
+from portsyncd.wire import producer, publish, schema
+from portsyncd.wire.database_config import Database
+from portsyncd.wire.producer import Row
+
+_OPERATIONS = {Op.SET: publish.SET, Op.DELETE: publish.DELETE, Op.REPLACE: publish.REPLACE}
+# Requests that are sent before their replies are read.
+_PIPELINE = 1024
+
+
+class RedisStore:
+    """See ``backends.base.Store``. databases: by SONiC name, with endpoint, number and separator."""
+
+    def __init__(self, databases: Mapping[str, Database], access: Access) -> None:
+        self._databases = databases
+        self._appl_prefix = f"{schema.PORT_TABLE}{databases[schema.APPL_DB].separator}"
+        self._state_prefix = f"{schema.STATE_PORT_TABLE}{databases[schema.STATE_DB].separator}"
+        self._config_prefix = f"{schema.CONFIG_PORT_TABLE}{databases[schema.CONFIG_DB].separator}"
+        self._connections = {name: RedisConnection(database, access) for name, database in databases.items()}
+        self._appl = self._connections[schema.APPL_DB]
+        self._config = self._connections[schema.CONFIG_DB]
+        self._state = self._connections[schema.STATE_DB]
+        self._together = databases[schema.APPL_DB].endpoint == databases[schema.STATE_DB].endpoint
+        self._notifications = Notifications(databases, access, self._appl_prefix, self._config_prefix)
+
+    async def open(self) -> None:
+        """Connect and authenticate every database, and subscribe to what is watched always."""
+        for connection in self._connections.values():
+            await connection.open()
+        await self._notifications.open()
+
+    def close(self) -> None:
+        """Shut every connection down at once."""
+        for connection in self._connections.values():
+            connection.close()
+        self._notifications.close()
+
+    @property
+    def notifying(self) -> bool:
+        """Whether keyspace notifications are on for what is watched."""
+        return self._notifications.on
+
+    async def config_initialized(self) -> str | None:
+        """CONFIG_DB_INITIALIZED, or None where the key does not exist."""
+        (value,) = await self._config.call(("GET", schema.CONFIG_DB_INITIALIZED))
+        return None if value is None else str(value)
+
+    async def config_is_empty(self) -> bool:
+        """Whether CONFIG_DB holds no key at all."""
+        (size,) = await self._config.call(("DBSIZE",))
+        return bool(size == 0)
+
+    async def snapshot(self) -> Snapshot:
+        """Read everything that a decision at the start of a session needs."""
+        names = sorted(await self.config_port_names())
+        hashes = await _pipeline(self._config, [("HGETALL", self._config_prefix + name) for name in names])
+        switch_type, warm_timer, log_level = await self._config.call(
+            ("HGET", schema.DEVICE_METADATA_KEY, "switch_type"),
+            ("HGET", schema.WARM_TIMER_KEY, "portsyncd_timer"),
+            ("HGET", schema.LOGGER_KEY, "LOGLEVEL"),
+        )
+        *enables, restore_count = await self._state.call(
+            *(("HGET", key, "enable") for key in schema.WARM_ENABLE_KEYS),
+            ("HGET", schema.WARM_KEY, "restore_count"),
+        )
+        look = await self.look()
+        return Snapshot(
+            config_ports={name: dict(_pairs(flat)) for name, flat in zip(names, hashes, strict=True) if flat},
+            state=await self._held(),
+            generation=look.generation,
+            config_done=look.config_done,
+            init_done=look.init_done,
+            switch_type=switch_type or "switch",
+            warm_enabled="true" in enables,
+            own_row=look.own_row,
+            restore_count=restore_count,
+            warm_timer=warm_timer,
+            log_level=log_level,
+        )
+
+    async def _held(self) -> dict[str, tuple[str, str, str, str]]:
+        """STATE_DB entries that carry ``state``; a field that is absent is ""."""
+        (keys,) = await self._state.call(("KEYS", f"{self._state_prefix}*"))
+        rows = await _pipeline(self._state, [("HMGET", key, *schema.STATE_FIELDS) for key in keys])
+        start = len(self._state_prefix)
+        return {
+            key[start:]: (state, oper or "", admin or "", mtu or "")
+            for key, (state, oper, admin, mtu) in zip(keys, rows, strict=True)
+            if state is not None
+        }
+
+    async def write_ports(self, writes: Sequence[PortWrite]) -> list[bool]:
+        """Carry out port writes in order; per write, whether APPL_DB had the port (always, for a removal)."""
+        if not self._together:
+            return await self._write_apart(writes)
+        arguments = publish.script_arguments(
+            ((_text(name), _OPERATIONS[op], fields) for name, op, fields in writes),
+            appl_number=self._databases[schema.APPL_DB].number,
+            state_number=self._databases[schema.STATE_DB].number,
+            appl_prefix=self._appl_prefix,
+            state_prefix=self._state_prefix,
+        )
+        answer = await _evaluate(self._state, _PUBLISH, 0, arguments)
+        return [character == "1" for character in answer]
+
+    async def _write_apart(self, writes: Sequence[PortWrite]) -> list[bool]:
+        """Two instances cannot be written in one step: check, write, and check again. A port whose entry went meanwhile
+        counts as not written, so that it is written again when the entry comes back."""
+        before = await self._are_present(writes)
+        requests: list[Request] = []
+        for (name, op, fields), present in zip(writes, before, strict=True):
+            key = self._state_prefix + name
+            if op is not Op.SET:
+                requests.append(("EVAL", publish.REMOVE_SCRIPT, 1, _text(key)))
+            if fields is not None and present:
+                requests.append(("HSET", _text(key), *publish.field_pairs(fields)))
+        await _pipeline(self._state, requests)
+        after = await self._are_present(writes)
+        return [
+            write.op is Op.DELETE or (was and still) for write, was, still in zip(writes, before, after, strict=True)
+        ]
+
+    async def _are_present(self, writes: Sequence[PortWrite]) -> list[bool]:
+        replies = await _pipeline(self._appl, [("EXISTS", _text(self._appl_prefix + write.name)) for write in writes])
+        return [reply == 1 for reply in replies]
+
+    async def produce(self, rows: Sequence[Row]) -> None:
+        """ProducerStateTable set on APPL_DB PORT_TABLE, row by row, in order."""
+        arguments = producer.script_arguments(rows, db_number=self._databases[schema.APPL_DB].number)
+        await _evaluate(self._appl, _PRODUCE, 2, arguments)
+
+    async def set_hash(self, db: str, key: str, fields: Mapping[str, str]) -> None:
+        """One HSET of all fields."""
+        await self._connections[db].call(("HSET", key, *(text for pair in fields.items() for text in pair)))
+
+    async def look(self) -> Look:
+        """Which generation, which markers, is our own row still there."""
+        # A pop moves a marker from the staged table to the other in one step: looking there first cannot miss it.
+        generation, *present = await self._appl.call(
+            ("HGET", schema.GENERATION_KEY, schema.GENERATION_FIELD),
+            *(("EXISTS", f"{schema.STAGED_PORT_TABLE}:{marker}") for marker in schema.MARKERS),
+            *(("EXISTS", self._appl_prefix + marker) for marker in schema.MARKERS),
+        )
+        config_staged, init_staged, config_popped, init_popped = present
+        (own_row,) = await self._state.call(("EXISTS", schema.WARM_KEY))
+        return Look(
+            generation=generation or "",
+            config_done=bool(config_staged or config_popped),
+            init_done=bool(init_staged or init_popped),
+            own_row=bool(own_row),
+        )
+
+    async def config_port_names(self) -> frozenset[str]:
+        """The names of CONFIG_DB's PORT keys."""
+        (keys,) = await self._config.call(("KEYS", f"{self._config_prefix}*"))
+        return frozenset(key[len(self._config_prefix) :] for key in keys)
+
+    async def log_level(self) -> str | None:
+        """LOGLEVEL of CONFIG_DB ``LOGGER|portsyncd``; None where the row is absent."""
+        (level,) = await self._config.call(("HGET", schema.LOGGER_KEY, "LOGLEVEL"))
+        return None if level is None else str(level)
+
+    async def wait_for_ports(self, names: Collection[str]) -> None:
+        """Make ``watch`` report these names, and only these, from when this returns."""
+        await self._notifications.wait_for_ports(names)
+
+    async def watch(self, report: Callable[[Notices], None]) -> None:
+        """Report notifications as they come, until cancelled."""
+        await self._notifications.watch(report)
+
+
+class _Script:
+    """A Lua script and the name under which Redis caches it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+_PRODUCE = _Script(producer.SCRIPT)
+_PUBLISH = _Script(publish.SCRIPT)
+
+
+async def _evaluate(connection: RedisConnection, script: _Script, keys: int, arguments: Sequence[Any]) -> str:
+    """EVALSHA; where Redis does not know the script (restarted, SCRIPT FLUSH), EVAL, which makes it known."""
+    try:
+        (reply,) = await connection.call(("EVALSHA", script.sha, keys, *arguments))
+    except ScriptUnknownError:
+        (reply,) = await connection.call(("EVAL", script.text, keys, *arguments))
+    return str(reply)
+
+
+async def _pipeline(connection: RedisConnection, requests: Sequence[Request]) -> list[Any]:
+    """Many requests in few round trips."""
+    replies: list[Any] = []
+    for start in range(0, len(requests), _PIPELINE):
+        replies += await connection.call(*requests[start : start + _PIPELINE])
+    return replies
+
+
+def _pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Field and value of RESP2's flat list."""
+    numbered: Iterable[str] = iter(flat)
+    return zip(numbered, numbered, strict=True)
+
+
+def _text(name: str) -> Any:
+    """An argument that the C packer takes: it refuses the surrogates that stand for a name's odd bytes."""
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape")

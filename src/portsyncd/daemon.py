@@ -1,0 +1,194 @@
+"""The composition root: real backends, the tree of services, signals, exit codes.
+
+::
+
+    Daemon.serve
+    ├── signals     TERM, INT: drain and leave; HUP: read the configuration again; USR1: release PortInitDone
+    └── supervisor
+        ├── writer  owns the Redis connections
+        └── reader  owns the netlink sockets
+"""
+
+import random
+import signal
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
+
+import trio
+
+from portsyncd import __version__, logs
+from portsyncd.backends.connection import Access
+from portsyncd.backends.files import OldLinksFile
+from portsyncd.backends.netlink import NetlinkSource
+from portsyncd.backends.redis import RedisStore
+from portsyncd.config import Config, read_databases
+from portsyncd.errors import EXIT_OK, ConfigError, PortsyncdError
+from portsyncd.model.generation import ExistingLinks, Policy
+from portsyncd.model.restart import RestartPolicy
+from portsyncd.model.retry import Backoff
+from portsyncd.model.sync import PortSync
+from portsyncd.services.inbox import Inbox
+from portsyncd.services.reader import Reader
+from portsyncd.services.supervisor import Child, Supervisor
+from portsyncd.services.writer import Writer
+from portsyncd.wire.database_config import Database
+
+log = logs.get_logger()
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_DRAIN_SECONDS = 1.0
+# A Redis on this machine is asked again at least this often.
+_LOCAL_RETRY_SECONDS = 0.5
+_LOOPBACK = ("127.", "::1", "localhost")
+
+
+class Daemon:
+    """One daemon with its services. Raises ``ConfigError`` where files that the configuration names are wrong."""
+
+    def __init__(self, config: Config) -> None:
+        databases = read_databases(config)
+        access = _access(config)
+        netlink, prefixes = config.netlink, config.netlink.port_prefixes
+        policy = Policy(
+            prefixes=prefixes,
+            existing_links=ExistingLinks(netlink.existing_links),
+            warm_allowed=config.warm_restart.enabled,
+            eoiu_timeout=config.warm_restart.eoiu_timeout_secs,
+        )
+        self.config = config
+        self.inbox = Inbox(config.performance.max_event_queue)
+        self.reader = Reader(
+            lambda: NetlinkSource(receive_buffer_bytes=netlink.receive_buffer_bytes, prefixes=prefixes),
+            self.inbox,
+            prefixes,
+        )
+        self.writer = Writer(
+            lambda: RedisStore(databases, access),
+            self.inbox,
+            PortSync(policy),
+            self.reader,
+            old_links=OldLinksFile(Path(netlink.run_dir)),
+            backoff=Backoff(cap=_retry_cap(config, databases.values())),
+            jitter=random.random,
+            fresh_id=lambda: uuid.uuid4().hex,
+            set_log_level=_set_sonic_level,
+        )
+        self.supervisor = Supervisor(
+            [Child("writer", self.writer.run, essential=True), Child("reader", self.reader.run, essential=True)],
+            RestartPolicy(),
+            exit_to_restart=config.daemon.exit_to_restart,
+        )
+
+    async def drain(self) -> None:
+        """Let what has been heard reach Redis, within bounds; then it is safe to cancel everything."""
+        if not self.writer.statistics().connected:
+            return
+        with trio.move_on_after(_DRAIN_SECONDS) as draining:
+            await self.writer.drained()
+        if draining.cancelled_caught:
+            log.warning("left before everything was written; the next start compares everything")
+
+
+async def serve(config: Config, reload: Callable[[], Config]) -> None:
+    """Run until told to stop; returns then. reload: reads the configuration anew, for SIGHUP."""
+    with trio.open_signal_receiver(*_STOPPING, signal.SIGHUP, signal.SIGUSR1) as signals:
+        log.info("portsyncd starts", version=__version__)
+        if not config.daemon.enabled:
+            log.warning("daemon.enabled is false: idle until told to stop")
+            await _wait_for(_STOPPING, signals, {})
+            return
+        daemon = Daemon(config)
+        heeded = {signal.SIGHUP: lambda: _reload(reload), signal.SIGUSR1: daemon.writer.release}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(daemon.supervisor.run)
+            number = await _wait_for(_STOPPING, signals, heeded)
+            log.info("stopping", signal=signal.Signals(number).name)
+            async with trio.open_nursery() as stopping:
+                stopping.start_soon(_cancel_on, _STOPPING, signals, stopping.cancel_scope)
+                await daemon.drain()
+                stopping.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
+        log.info("stopped")
+
+
+async def _wait_for(
+    wanted: tuple[signal.Signals, ...],
+    signals: AsyncIterator[int],
+    heeded: Mapping[signal.Signals, Callable[[], object]],
+) -> int:
+    """Wait for one of these signals, heeding the others."""
+    async for number in signals:
+        if number in wanted:
+            return number
+        action = heeded.get(signal.Signals(number))
+        if action is not None:
+            action()
+    raise AssertionError("a signal receiver does not end")
+
+
+async def _cancel_on(wanted: tuple[signal.Signals, ...], signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    await _wait_for(wanted, signals, {})
+    log.warning("told to stop twice: leaving at once")
+    scope.cancel()
+
+
+def _reload(reload: Callable[[], Config]) -> None:
+    """SIGHUP: what can change at run time is the log's level; a wrong configuration changes nothing."""
+    try:
+        config = reload()
+    except ConfigError as problem:
+        log.error("the configuration is wrong, the old one stays in force", problems=list(problem.problems))
+        return
+    logs.set_level(config.daemon.log_level)
+    log.info("configuration read again", log_level=config.daemon.log_level)
+
+
+def _set_sonic_level(text: str) -> None:
+    level = logs.level_of_sonic(text)
+    if level is None:
+        log.warning("CONFIG_DB LOGGER|portsyncd has an unknown LOGLEVEL; it is ignored", value=text)
+        return
+    log.notice("log level set by CONFIG_DB", level=level)
+    logs.set_level(level)
+
+
+def _access(config: Config) -> Access:
+    database = config.database
+    password = None
+    if database.password_file:
+        try:
+            password = Path(database.password_file).read_text(encoding="utf-8").partition("\n")[0].strip("\r")
+        except (OSError, UnicodeDecodeError) as problem:
+            raise ConfigError([f"database.password_file: cannot read {database.password_file}: {problem}"]) from problem
+    return Access(
+        timeout=database.connection_timeout_secs,
+        username=database.username or None,
+        password=password,
+        tls=database.tls,
+        tls_ca=database.tls_ca or None,
+    )
+
+
+def _retry_cap(config: Config, databases: Iterable[Database]) -> float:
+    local = all(database.endpoint.unix_socket or database.endpoint.host.startswith(_LOOPBACK) for database in databases)
+    longest = config.database.retry_max_secs
+    return min(longest, _LOCAL_RETRY_SECONDS) if local else longest
+
+
+def main(config: Config, *, reload: Callable[[], Config]) -> int:
+    """Run the daemon to its end; returns the exit code. Raises ``PortsyncdError``, each with its exit code."""
+    try:
+        trio.run(serve, config, reload, strict_exception_groups=True)
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+    return EXIT_OK
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that stands for a group: one of ours where there is one, since it says what to do."""
+    ours = group.subgroup(PortsyncdError)
+    leaf: BaseException = ours or group
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    return leaf

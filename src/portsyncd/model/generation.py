@@ -1,0 +1,252 @@
+"""A generation: one life of APPL_DB's contents, how far its start has come, and which links are older than it.
+
+Its id is a key of ours in APPL_DB, which a flush takes along. A generation begins with all CONFIG_DB ports and
+PortConfigDone staged, and PortInitDone ends its start. A process that starts cold stages all of that again, whatever
+APPL_DB holds: it cannot know which orchagent listens, and a cold orchagent knows a port, and a marker, only from a pop.
+A warm start stages neither ports nor PortConfigDone, and PortInitDone only where APPL_DB lacks it.
+"""
+
+from collections import deque
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import Enum
+
+from portsyncd.model import warm
+from portsyncd.model.commands import Command, Look, OldLinks, Produce, Remember, SetHash, SetLinksDown, Snapshot
+from portsyncd.wire import schema
+from portsyncd.wire.producer import set_row
+
+# Rows per script call: Redis serves nobody else meanwhile.
+ROWS_PER_COMMAND = 256
+
+
+class ExistingLinks(Enum):
+    """What a cold start does with the links it finds: follow them, or set them down and wait for new ones."""
+
+    AUTO = "auto"
+    ADOPT = "adopt"
+    RESET = "reset"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The configuration that decisions depend on. eoiu_timeout: seconds."""
+
+    prefixes: tuple[str, ...] = ("Ethernet", "PortChannel")
+    existing_links: ExistingLinks = ExistingLinks.AUTO
+    warm_allowed: bool = True
+    eoiu_timeout: float = 10.0
+
+
+class Generation:
+    """The generation that this process serves."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.id = ""
+        # Warm or cold, settled once per process and generation.
+        self._start: warm.Start | None = None
+        # Everything that this generation owes APPL_DB before its ports may be written has been acknowledged.
+        self.announced = False
+        self.initialized = False
+        # The marker was sent and no answer came: the next snapshot tells whether it arrived.
+        self._maybe_announced = False
+        self._maybe_initialized = False
+        self._established = False
+        self._snapshot = Snapshot()
+        self._rows: deque[Command] = deque()
+        self._remembered: OldLinks | None = None
+        # Ifindexes of links that are from before this generation.
+        self.old: set[int] = set()
+        self._old_decided = False
+        self._remember_due = False
+        self._down_due = False
+        self._reconciled = True
+        self._warm_deadline = 0.0
+
+    @property
+    def warm(self) -> bool:
+        """Whether this generation was met by a warm start."""
+        return self._start is not None and self._start.warm
+
+    @property
+    def remark(self) -> str:
+        """What the operator should know about how warm or cold was settled."""
+        return "" if self._start is None else self._start.remark
+
+    # ---- sessions
+
+    def begin(self, snapshot: Snapshot, *, fresh_id: str, remembered: OldLinks | None, now: float) -> bool:
+        """A session with Redis begins. True: so does a generation, for this process."""
+        self._snapshot = snapshot
+        self._rows.clear()
+        if self._established and self._is_same(snapshot):
+            # The markers may be gone, or may have arrived although no answer did.
+            arrived = self.announced or self._maybe_announced
+            self.announced = arrived and (self.warm or snapshot.config_done)
+            self.initialized = (self.initialized or self._maybe_initialized) and self.announced and snapshot.init_done
+            self._maybe_announced = self._maybe_initialized = False
+            if not snapshot.generation:
+                self._rows.append(self._id_row())
+            if not snapshot.own_row:
+                self._rows.append(SetHash(schema.STATE_DB, schema.WARM_KEY, {"restore_count": "0"}))
+            return False
+        self._maybe_announced = self._maybe_initialized = False
+        self._remembered = remembered
+        if self._established:
+            self._restart(snapshot, fresh_id)
+        else:
+            self.id = snapshot.generation or self.id or fresh_id
+            if self._start is None:
+                self._settle(snapshot, now)
+        self._owe_start_rows()
+        return True
+
+    def _is_same(self, snapshot: Snapshot) -> bool:
+        return snapshot.generation == self.id or (not snapshot.generation and snapshot.marked)
+
+    def _restart(self, snapshot: Snapshot, fresh_id: str) -> None:
+        """Another generation under a running process: what a warm start relies on is gone, and the links that have been
+        followed are kept, none is set down."""
+        self.id = snapshot.generation or fresh_id
+        self._start = warm.settle(enabled=False, restore_count=None)
+        self._established = self.announced = self.initialized = False
+        self._reconciled = True
+        self.old.clear()
+        self._old_decided = True
+        self._remember_due = self._down_due = False
+
+    def _settle(self, snapshot: Snapshot, now: float) -> None:
+        self._start = warm.settle(
+            enabled=snapshot.warm_enabled,
+            restore_count=snapshot.restore_count,
+            allowed=self._policy.warm_allowed,
+        )
+        if self._start.warm:
+            self.announced = True
+            self.initialized = snapshot.init_done
+            self._reconciled = False
+            self._warm_deadline = now + warm.timer_seconds(snapshot.warm_timer, self._policy.eoiu_timeout)
+
+    def _owe_start_rows(self) -> None:
+        if self._start is not None:
+            self._rows.append(SetHash(schema.STATE_DB, schema.WARM_KEY, self._start.fields))
+        if self.warm:
+            self._rows.append(SetHash(schema.STATE_DB, schema.WARM_KEY, {"state": warm.WarmState.RESTORED}))
+            self._rows.append(self._id_row())
+
+    def _id_row(self) -> SetHash:
+        return SetHash(schema.APPL_DB, schema.GENERATION_KEY, {schema.GENERATION_FIELD: self.id})
+
+    # ---- old links
+
+    def decide_old(self, shown: AbstractSet[int]) -> AbstractSet[int]:
+        """The first full read ended; its dump showed these front-panel links. Returns those that are old, once.
+
+        Only a cold start without a generation under way takes links for old by itself; what was decided for this very
+        generation is kept, so that a crash does not take the links that orchagent has made meanwhile for old ones.
+        """
+        if self._old_decided:
+            return frozenset()
+        self._old_decided = True
+        mode, kept, snapshot = self._policy.existing_links, self._remembered, self._snapshot
+        if mode is ExistingLinks.ADOPT:
+            return frozenset()
+        if kept is not None and kept.generation == snapshot.generation != "":
+            self.old = set(shown & kept.ifindexes)
+        elif mode is ExistingLinks.RESET or not (self.warm or snapshot.switch_type == "dpu" or snapshot.marked):
+            self.old = set(shown)
+        self._remember_due = True
+        self._down_due = bool(self.old) and not snapshot.config_done
+        return frozenset(self.old)
+
+    def forget_old(self, ifindexes: AbstractSet[int]) -> None:
+        """These links were deleted: the kernel may give their ifindexes to new ones."""
+        if self.old & ifindexes:
+            self.old -= ifindexes
+            self._remember_due = True
+
+    # ---- what to do
+
+    def preparation(self) -> Command | None:
+        """What comes before everything else in this session."""
+        return self._rows[0] if self._rows else None
+
+    def announcement(self) -> Command | None:
+        """What comes before the first port write of this generation; asked for once the first full read is in."""
+        if self._remember_due:
+            return Remember(OldLinks(self.id, frozenset(self.old)))
+        if self._down_due:
+            return SetLinksDown(frozenset(self.old))
+        if not self.announced:
+            self._announce()
+            return self._rows[0]
+        return None
+
+    def _announce(self) -> None:
+        rows = [set_row(name, fields) for name, fields in self._snapshot.config_ports.items()]
+        rows.append(set_row(schema.PORT_CONFIG_DONE, {"count": str(len(rows))}))
+        self._rows.append(self._id_row())
+        for start in range(0, len(rows), ROWS_PER_COMMAND):
+            self._rows.append(Produce(tuple(rows[start : start + ROWS_PER_COMMAND])))
+
+    def completion(self, *, ready: bool) -> Command | None:
+        """What comes when no port owes Redis a write. ready: every expected port is published."""
+        if ready and not self.initialized:
+            return Produce((set_row(schema.PORT_INIT_DONE, {"lanes": "0"}),))
+        if not self._reconciled:
+            self._reconcile()
+            return self._rows[0]
+        return None
+
+    def _reconcile(self) -> None:
+        self._reconciled = True
+        self._rows.append(SetHash(schema.STATE_DB, schema.WARM_KEY, {"state": warm.WarmState.RECONCILED}))
+
+    # ---- what was answered
+
+    def done(self, command: Command) -> None:
+        """One of the commands above was carried out."""
+        if self._rows and command is self._rows[0]:
+            self._rows.popleft()
+        match command:
+            case Produce(rows) if rows[-1].key == schema.PORT_CONFIG_DONE:
+                self.announced = self._established = True
+            case Produce(rows) if rows[-1].key == schema.PORT_INIT_DONE:
+                self.initialized = True
+            case Remember():
+                self._remember_due = False
+            case SetLinksDown():
+                self._down_due = False
+            case SetHash(key=schema.GENERATION_KEY) if self.warm:
+                self._established = True
+            case _:
+                pass
+
+    def lost(self, command: Command) -> None:
+        """No answer came; the command may have been carried out."""
+        if isinstance(command, Produce):
+            last = command.rows[-1].key
+            self._maybe_announced = last == schema.PORT_CONFIG_DONE
+            self._established = self._established or self._maybe_announced
+            self._maybe_initialized = last == schema.PORT_INIT_DONE
+
+    def looked(self, look: Look) -> bool:
+        """Take the once-a-second look. True: the session must begin anew, with a fresh snapshot."""
+        if not self._established:
+            return False
+        if not look.own_row or look.generation not in ("", self.id):
+            return True
+        if look.generation or self._rows:
+            return False
+        if look.config_done or look.init_done:
+            self._rows.append(self._id_row())
+            return False
+        return True
+
+    def out_of_time(self, now: float) -> bool:
+        """Whether a warm start's first sync just ran out of time; it is completed then."""
+        if self._reconciled or now < self._warm_deadline:
+            return False
+        self._reconcile()
+        return True

@@ -1,0 +1,329 @@
+"""PortSync: what came in and what Redis answered go in, commands come out. No I/O, no clock of its own.
+
+One object lives as long as the process. A *session* is one life of the Redis connections: it begins with a snapshot of
+what the databases hold (``begin``) and ends at the first error; the next one compares everything anew.
+
+The caller carries out one command at a time: ``next`` says which, ``done`` takes its answer, and nothing else comes in
+between. A command whose answer did not come is named to ``lost``; the session is over then.
+
+Rules, in their order of precedence in ``next``:
+
+1. The warm-restart row is written first; then nothing until the first full read of the links has come in.
+2. Old links are decided once per generation, remembered, and set down, before anything is staged in APPL_DB.
+3. A generation's key is written, then every CONFIG_DB port, then PortConfigDone.
+4. Ports: one write each, only when Redis does not hold it already, or the link was made anew, or admin_status went down
+   and came back (intfmgrd re-adds IPv6 link-local addresses on a write with admin_status=up).
+5. A port without an APPL_DB entry waits; it is tried again when told that its entry may have appeared.
+6. PortInitDone when every expected port has been acknowledged.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from portsyncd.model.commands import Command, Look, OldLinks, Op, PortWrite, Snapshot, WaitForPorts, WritePorts
+from portsyncd.model.generation import Generation, Policy
+from portsyncd.model.links import Link
+from portsyncd.model.mailbox import Conflated, Synced
+from portsyncd.model.ports import UNKNOWN, Fields, admin_up, is_front_panel, oper_up
+
+# Ports per script call: Redis serves nobody else meanwhile (about 9 us a port).
+WRITES_PER_COMMAND = 512
+
+
+class Port:
+    """What is known of one name.
+
+    link: the link to publish; None when there is none, or only an old one. old: its link is from before the generation.
+    held: what STATE_DB holds of ours; None when it has no entry of ours. recreated: the entry goes before the next
+    write. rewrite: the next write goes out even if nothing differs. since: when ``link`` last appeared or went;
+    changed: when its state last changed (both monotonic seconds). flaps: carrier losses since the daemon knows the port.
+    """
+
+    __slots__ = ("changed", "flaps", "held", "link", "old", "recreated", "rewrite", "since")
+
+    def __init__(self, now: float) -> None:
+        self.link: Link | None = None
+        self.old = False
+        self.held: Fields | None = None
+        self.recreated = False
+        self.rewrite = False
+        self.since = now
+        self.changed = now
+        self.flaps = 0
+
+    @property
+    def published(self) -> bool:
+        """Redis acknowledged a state of the present link."""
+        return self.link is not None and self.held is not None and self.held is not UNKNOWN
+
+    def owed(self) -> Op | None:
+        """The kind of write that brings Redis up to date; None when it is."""
+        if self.link is None:
+            return None if self.held is None else Op.DELETE
+        if self.recreated and self.held is not None:
+            return Op.REPLACE
+        return Op.SET if self.rewrite or self.held != self.link.fields else None
+
+    def set_aside(self, now: float) -> None:
+        """The link turned out to be an old one."""
+        self.old, self.link, self.rewrite, self.since = True, None, False, now
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """An expected port that PortInitDone waits for. since: monotonic seconds."""
+
+    name: str
+    since: float
+    reason: str
+
+
+class PortSync:
+    """See the module's docstring."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._prefixes = policy.prefixes
+        self.generation = Generation(policy)
+        self.ports: dict[str, Port] = {}
+        # Names that owe Redis a write, oldest first; a dict for its order.
+        self._dirty: dict[str, None] = {}
+        # Names that owe a write and have no APPL_DB entry; since when (monotonic seconds).
+        self.pending: dict[str, float] = {}
+        self._waited_for: frozenset[str] = frozenset()
+        # Names of which Redis holds something and the kernel has not been asked yet whether they exist.
+        self._unproven: set[str] = set()
+        # Expected ports and since when; and those of them that are not published.
+        self._expected: dict[str, float] = {}
+        self._unready: set[str] = set()
+        self._dumped = False
+        self._released = False
+
+    # ---- what came in
+
+    def begin(self, snapshot: Snapshot, *, fresh_id: str, remembered: OldLinks | None, now: float) -> bool:
+        """A session begins; True: so does a generation. fresh_id: its id, should APPL_DB have none; remembered: what
+        was kept about old links."""
+        anew = self.generation.begin(snapshot, fresh_id=fresh_id, remembered=remembered, now=now)
+        self._waited_for = frozenset()
+        self.pending.clear()
+        for name in snapshot.state.keys() - self.ports.keys():
+            self.ports[name] = Port(now)
+        for name, port in list(self.ports.items()):
+            if port.held is not UNKNOWN:
+                port.held = snapshot.state.get(name)
+            if port.link is None and port.held is not None and not port.old:
+                self._unproven.add(name)
+            else:
+                self._consider(name, port)
+        if anew:
+            self._released = False
+            names: Iterable[str] = (n for n in snapshot.config_ports if is_front_panel(n, self._prefixes))
+        else:
+            names = self._expected.keys() & snapshot.config_ports.keys()
+        self._expected = {name: self._expected.get(name, now) for name in names}
+        self._unready = {name for name in self._expected if not self._is_ready(name)}
+        return anew
+
+    def unproven(self) -> frozenset[str]:
+        """Names to ask the kernel for: Redis holds an entry of ours, and no link is known."""
+        return frozenset(self._unproven)
+
+    def take(self, changes: Mapping[str, Conflated], now: float) -> None:
+        """Links changed."""
+        for name, change in changes.items():
+            if change.deleted:
+                self.generation.forget_old(set(change.deleted))
+            self._unproven.discard(name)
+            port = self.ports.get(name)
+            if port is None:
+                if change.link is None:
+                    continue
+                port = self.ports[name] = Port(now)
+            self._change(port, change, now)
+            self._consider(name, port)
+            self._recount(name)
+
+    def _change(self, port: Port, change: Conflated, now: float) -> None:
+        link, before = change.link, port.link
+        port.old = link is not None and link.ifindex in self.generation.old
+        if port.old:
+            link = None
+        if (link is None) != (before is None):
+            port.since = now
+        if before is None or link is None or link.fields != before.fields:
+            port.changed = now
+        port.recreated = port.recreated or change.removed
+        port.link = link
+        if link is None:
+            port.rewrite = False
+        elif before is not None and (change.removed or link.ifindex != before.ifindex):
+            # Made anew: written once even if it looks the same.
+            port.rewrite = True
+        elif before is not None:
+            port.flaps += max(link.flaps - before.flaps, 0)
+        if change.dipped and link is not None and admin_up(link.fields):
+            port.rewrite = True
+
+    def synced(self, synced: Synced, now: float) -> None:
+        """All links have been read; what they are came in by ``take`` before."""
+        self._dumped = True
+        shown = {
+            port.link.ifindex
+            for name, port in self.ports.items()
+            if port.link is not None and port.link.ifindex in synced.shown and is_front_panel(name, self._prefixes)
+        }
+        old = self.generation.decide_old(shown)
+        for name, port in list(self.ports.items()):
+            if port.link is None:
+                continue
+            if port.link.ifindex in old:
+                port.set_aside(now)
+                self._consider(name, port)
+                self._recount(name)
+            elif synced.lost and admin_up(port.link.fields):
+                # An admin excursion may have gone unseen.
+                port.rewrite = True
+                self._consider(name, port)
+
+    def woken(self, names: Iterable[str]) -> None:
+        """The APPL_DB entries of these names may have appeared."""
+        self._dirty.update(dict.fromkeys(name for name in names if name in self.pending))
+
+    def poll_pending(self) -> None:
+        """Try every pending port again; for where Redis sends no notifications."""
+        self._dirty.update(dict.fromkeys(self.pending))
+
+    def config_ports_are(self, names: Collection[str]) -> None:
+        """CONFIG_DB's PORT keys as they are now: what was deleted is expected no longer."""
+        for name in self._expected.keys() - set(names):
+            del self._expected[name]
+            self._unready.discard(name)
+
+    def release(self) -> list[Awaited]:
+        """The operator says that PortInitDone shall wait no longer. Returns what it waited for."""
+        self._released = True
+        return self.awaited()
+
+    def looked(self, look: Look) -> bool:
+        """Take the once-a-second look. True: the session must begin anew, with a fresh snapshot."""
+        return self.generation.looked(look)
+
+    # ---- what to do
+
+    def next(self) -> Command | None:
+        """The next command, or None when there is nothing to do until something comes in."""
+        command = self.generation.preparation()
+        if command is not None or not self._dumped:
+            return command
+        command = self.generation.announcement()
+        if command is not None:
+            return command
+        if self._dirty:
+            return WritePorts(tuple(map(self._write, islice(self._dirty, WRITES_PER_COMMAND))))
+        command = self.generation.completion(ready=self._released or not self._unready)
+        if command is not None:
+            return command
+        waiting = frozenset(self.pending)
+        return WaitForPorts(waiting) if waiting != self._waited_for else None
+
+    def _write(self, name: str) -> PortWrite:
+        port = self.ports[name]
+        op = port.owed() or Op.SET
+        return PortWrite(name, op, None if port.link is None else port.link.fields)
+
+    # ---- what was answered
+
+    def done(self, command: Command, answer: Collection[bool] = (), *, now: float) -> None:
+        """The command was carried out. answer: for WritePorts, one bool a write."""
+        if isinstance(command, WritePorts):
+            for write, carried_out in zip(command.writes, answer, strict=True):
+                self._acknowledge(write, carried_out=carried_out, now=now)
+        elif isinstance(command, WaitForPorts):
+            # An entry may have appeared between the write that missed it and this.
+            self._dirty.update(dict.fromkeys(self.pending.keys() & (command.names - self._waited_for)))
+            self._waited_for = command.names
+        else:
+            self.generation.done(command)
+
+    def _acknowledge(self, write: PortWrite, *, carried_out: bool, now: float) -> None:
+        name, op, fields = write
+        port = self.ports[name]
+        del self._dirty[name]
+        if op is not Op.SET:
+            port.held = None
+        if carried_out:
+            port.held = fields
+            port.recreated = port.rewrite = False
+            self.pending.pop(name, None)
+            self._consider(name, port)
+        else:
+            self.pending.setdefault(name, now)
+        self._recount(name)
+
+    def lost(self, command: Command) -> None:
+        """No complete answer came: whether the command was carried out is not known. The session is over."""
+        if isinstance(command, WritePorts):
+            for write in command.writes:
+                self.ports[write.name].held = UNKNOWN
+                self._recount(write.name)
+        else:
+            self.generation.lost(command)
+
+    # ---- book-keeping
+
+    def _consider(self, name: str, port: Port) -> None:
+        """Note whether the port owes Redis a write; forget a name of which nothing is left."""
+        if port.owed() is not None:
+            if port.link is None:
+                self.pending.pop(name, None)
+            if name not in self.pending:
+                self._dirty[name] = None
+            return
+        self._dirty.pop(name, None)
+        self.pending.pop(name, None)
+        port.recreated = False
+        if port.link is None and not port.old and name not in self._expected:
+            del self.ports[name]
+
+    def _is_ready(self, name: str) -> bool:
+        port = self.ports.get(name)
+        return port is not None and port.published
+
+    def _recount(self, name: str) -> None:
+        if name in self._expected:
+            (self._unready.discard if self._is_ready(name) else self._unready.add)(name)
+
+    # ---- what others may ask
+
+    @property
+    def in_sync(self) -> bool:
+        """The first full read came in, the ports are announced, and every publishable port is written."""
+        generation = self.generation
+        return self._dumped and generation.announced and not self._dirty and generation.preparation() is None
+
+    @property
+    def expected(self) -> Collection[str]:
+        """The ports that PortInitDone waits for, or waited for."""
+        return self._expected.keys()
+
+    def awaited(self) -> list[Awaited]:
+        """The expected ports that are not published, and why."""
+        return [self._explain(name) for name in self._expected if name in self._unready]
+
+    def _explain(self, name: str) -> Awaited:
+        port = self.ports.get(name)
+        if port is not None and port.old:
+            return Awaited(name, port.since, "its link is from before this start and has not been made anew")
+        if port is None or port.link is None:
+            return Awaited(name, self._expected[name] if port is None else port.since, "no link of this name")
+        if name in self.pending:
+            return Awaited(name, self.pending[name], "orchagent has not taken it: no APPL_DB entry")
+        return Awaited(name, port.since, "its first write is under way")
+
+    def counts(self) -> Mapping[str, int]:
+        """Ports by state: up, down, awaited (expected, no link), pending (link, no APPL_DB entry)."""
+        linked = {name: port.link for name, port in self.ports.items() if port.link is not None}
+        up = sum(oper_up(link.fields) for link in linked.values())
+        awaited = sum(name not in linked for name in self._expected)
+        return {"up": up, "down": len(linked) - up, "awaited": awaited, "pending": len(self.pending)}

@@ -1,0 +1,290 @@
+"""The reader: the kernel's link events into the mailbox, and a full re-read of the links whenever something was lost."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import trio
+
+from portsyncd.backends.base import LinkSource
+from portsyncd.errors import DecodeError
+from portsyncd.logs import get_logger
+from portsyncd.model.links import LinkView
+from portsyncd.model.mailbox import Synced
+from portsyncd.model.pacing import Pacer
+from portsyncd.model.storm import Storm, StormMeter
+from portsyncd.services.inbox import Inbox
+from portsyncd.wire.netlink import Folder, LinkMessage, decode
+
+log = get_logger()
+
+# Datagrams read before other tasks may run.
+BUDGET = 1024
+# A dump that the kernel interrupts is repeated so often, then taken as it is and tried again after a while.
+_INTERRUPTED_REPEATS = 3
+_FIRST_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 60.0
+
+START, OVERRUN, INTERRUPTED = "start", "overrun", "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderStatistics:
+    """What the reader has done since the process began.
+
+    events: link messages read, those folded away before decoding among them. folded: those. ports: links that are ports
+    by their names. overruns: times that the kernel said it had dropped events. resyncs: full re-reads by reason.
+    certified_at: when the links were last proven complete (monotonic seconds), None before. resyncing: a full re-read
+    is under way. receive_buffer_bytes, filtering: see ``LinkSource``; 0 and False while the socket is closed.
+    """
+
+    events: int
+    folded: int
+    ports: int
+    overruns: int
+    resyncs: Mapping[str, int]
+    certified_at: float | None
+    resyncing: bool
+    receive_buffer_bytes: int
+    filtering: bool
+
+
+class Reader:
+    """One reader for the life of the process; ``run`` is called anew after a failure and keeps what was known."""
+
+    def __init__(self, make_source: Callable[[], LinkSource], inbox: Inbox, prefixes: Sequence[str]) -> None:
+        self._make_source = make_source
+        self._inbox = inbox
+        self._view = LinkView(prefixes)
+        self._storm = StormMeter()
+        self._pacer = Pacer()
+        self._source: LinkSource | None = None
+        # Ifindexes whose events pass the socket's filter, first and last; None while it has none.
+        self._range: tuple[int, int] | None = None
+        # Why a full re-read is due, and names to be asked for that the view may not have.
+        self._due: set[str] = set()
+        self._asked: set[str] = set()
+        self._retry_at = float("inf")
+        self._retry_seconds = _FIRST_RETRY_SECONDS
+        self._waiting = trio.CancelScope()
+        self._first = True
+        self._resyncing = False
+        self._events = self._folded = self._overruns = 0
+        self._resyncs: Counter[str] = Counter()
+        self._certified_at: float | None = None
+
+    # ---- what others may ask
+
+    def request_resync(self, reason: str, names: Iterable[str] = ()) -> None:
+        """Have all links read anew; ``names`` are asked for by name where the dump lacks them."""
+        self._due.add(reason)
+        self._asked.update(names)
+        self._waiting.cancel()
+
+    async def set_down(self, ifindexes: Collection[int]) -> None:
+        """Clear IFF_UP of these links. Raises ``NoPermissionError`` and ``LinkSourceError``."""
+        source = self._source if self._source is not None else self._make_source()
+        await source.set_down(ifindexes)
+
+    def statistics(self) -> ReaderStatistics:
+        """A snapshot."""
+        source = self._source
+        return ReaderStatistics(
+            events=self._events,
+            folded=self._folded,
+            ports=len(self._view),
+            overruns=self._overruns,
+            resyncs=dict(self._resyncs),
+            certified_at=self._certified_at,
+            resyncing=self._resyncing,
+            receive_buffer_bytes=0 if source is None else source.receive_buffer_bytes,
+            filtering=source is not None and source.filtering,
+        )
+
+    # ---- the loop
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Read until cancelled. ``started`` comes when the kernel keeps events for us. Raises ``LinkSourceError``."""
+        with closing(self._make_source()) as source:
+            source.open()
+            self._source = source
+            self._range = None
+            self._due.add(START)
+            log.debug("listening to the kernel", receive_buffer_bytes=source.receive_buffer_bytes)
+            task_status.started()
+            try:
+                while True:
+                    if trio.current_time() >= self._retry_at:
+                        self._due.add(INTERRUPTED)
+                    self._report(self._storm.flush(trio.current_time()))
+                    if self._due:
+                        await self._resync(source)
+                    elif await self._is_readable(source):
+                        await self._read(source)
+            finally:
+                self._source = None
+
+    async def _is_readable(self, source: LinkSource) -> bool:
+        """Wait for events, at the pacer's pace; False when a re-read has become due meanwhile."""
+        with trio.CancelScope(deadline=min(self._retry_at, self._storm.closes_at)) as self._waiting:
+            await source.readable()
+            delay = self._pacer.delay(trio.current_time())
+            if delay:
+                await trio.sleep(delay)
+        return not self._waiting.cancelled_caught
+
+    async def _read(self, source: LinkSource) -> None:
+        """One wake-up: read what is there, up to the budget; what is left wakes us again, after others have run."""
+        received = source.receive(BUDGET)
+        if received.lost:
+            self._overrun()
+        self._absorb(received.datagrams)
+        await self._follow_up(source)
+        self._inbox.poke()
+
+    def _overrun(self) -> None:
+        self._overruns += 1
+        self._due.add(OVERRUN)
+
+    def _absorb(self, datagrams: Iterable[bytes]) -> None:
+        """Apply datagrams to the view, and put what they changed into the mailbox."""
+        now = trio.current_time()
+        folder = Folder()
+        for datagram in datagrams:
+            folder.add(datagram)
+        kept = folder.take()
+        names: set[str] = set()
+        self._events += folder.count
+        self._folded += folder.count - len(kept)
+        for datagram in kept:
+            try:
+                decoded = decode(datagram)
+            except DecodeError as problem:
+                # What it said is not known: as if it had been lost.
+                log.debug("undecodable event", problem=str(problem))
+                self._overrun()
+                continue
+            if decoded.errno or decoded.overrun:
+                self._overrun()
+            for message in decoded.links:
+                changes = self._view.apply(message)
+                self._inbox.put(changes, now)
+                names.update(change.name for change in changes)
+        for ifindex in folder.admin_downs:
+            name = self._view.name_of(ifindex)
+            if name is not None:
+                self._inbox.note_admin_down(name)
+        self._report(self._storm.feed(now, folder.count, names))
+
+    async def _follow_up(self, source: LinkSource) -> None:
+        """Ask for what the events left open: links whose message was incomplete, and links that came into the range of
+        the filter, whose later events it may have kept out before."""
+        span, before = self._view.span, self._range
+        gained: list[int] = []
+        if span != before:
+            source.listen_to(*span)
+            self._range = span
+            if before is not None:
+                gained = self._view.outside(*before)
+            elif not source.filtering:
+                log.warning(
+                    "the kernel refused the socket filter: noise of other links will cost time, and nothing else"
+                )
+        open_questions = sorted(self._view.incomplete.union(gained))
+        self._view.incomplete.clear()
+        if open_questions:
+            now = trio.current_time()
+            for message in await source.ask(open_questions):
+                if message is not None:
+                    self._inbox.put(self._view.apply(message), now)
+
+    # ---- the full re-read
+
+    async def _resync(self, source: LinkSource) -> None:
+        """Read all links; the order of the steps is what makes it sound (see docs/architecture.md)."""
+        self._resyncing = True
+        started = trio.current_time()
+        reasons, lost, interrupted = set[str](), False, 0
+        while True:
+            reasons |= self._due
+            self._due.clear()
+            # 1. After an overrun the kernel drops everything until the queue has been empty once.
+            lost = await self._drain(source) or lost
+            drops = source.drops()
+            # 2. and 3. The kernel keeps the events that come during the dump; they are applied after it.
+            seen: set[int] = set()
+            interrupted_now = await source.dump(lambda links: self._take_dumped(links, seen))
+            shown = frozenset(seen)
+            lost_now = await self._drain(source)
+            # 4. Anything lost meanwhile: once more.
+            if lost_now or source.drops() != drops:
+                lost = True
+                reasons.add(OVERRUN)
+                continue
+            interrupted += interrupted_now
+            if not interrupted_now or interrupted > _INTERRUPTED_REPEATS:
+                break
+        certified = not interrupted_now
+        # 5. What the dump lacks is gone only if the kernel says so of each name.
+        await self._ask_for_absent(source, seen)
+        await self._follow_up(source)
+        self._finish(Synced(frozenset(reasons), certified, lost or OVERRUN in reasons, self._shown(shown)), started)
+
+    def _shown(self, shown: frozenset[int]) -> frozenset[int]:
+        """Only the first re-read of the process tells which links are old."""
+        return shown if self._first else frozenset()
+
+    async def _drain(self, source: LinkSource) -> bool:
+        """Read the event socket until it is empty, whatever the budget. Returns whether events were lost."""
+        lost = False
+        while True:
+            received = source.receive(BUDGET)
+            if received.lost:
+                lost = True
+                self._overruns += 1
+            self._absorb(received.datagrams)
+            if received.drained:
+                # What a datagram here asked for is what is being done.
+                lost = lost or OVERRUN in self._due
+                self._due.discard(OVERRUN)
+                return lost
+            await trio.lowlevel.checkpoint()
+
+    def _take_dumped(self, links: Sequence[LinkMessage], seen: set[int]) -> None:
+        now = trio.current_time()
+        for message in links:
+            seen.add(message.ifindex)
+            self._inbox.put(self._view.apply(message), now)
+
+    async def _ask_for_absent(self, source: LinkSource, seen: set[int]) -> None:
+        lacking = self._view.lacking(seen)
+        names = lacking + [name for name in self._asked if not self._view.has(name)]
+        self._asked.clear()
+        answers = await source.ask(names)
+        now = trio.current_time()
+        for name, message in zip(names, answers, strict=True):
+            self._inbox.put(self._view.answer(name, message), now)
+
+    def _finish(self, synced: Synced, started: float) -> None:
+        now = trio.current_time()
+        self._resyncing = self._first = False
+        self._resyncs.update(synced.reasons)
+        if synced.certified:
+            self._certified_at = now
+            self._retry_at, self._retry_seconds = float("inf"), _FIRST_RETRY_SECONDS
+        else:
+            self._retry_at = now + self._retry_seconds
+            self._retry_seconds = min(2 * self._retry_seconds, _LONGEST_RETRY_SECONDS)
+        log.info(
+            "read all links",
+            reasons=sorted(synced.reasons),
+            ports=len(self._view),
+            certified=synced.certified,
+            milliseconds=round(1000 * (now - started), 1),
+        )
+        self._inbox.put_synced(synced)
+
+    def _report(self, storm: Storm | None) -> None:
+        if storm is not None:
+            log.info(str(storm))

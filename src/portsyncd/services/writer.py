@@ -1,0 +1,392 @@
+"""The writer: takes what the reader heard, asks ``model.sync`` what is to be done, and has Redis do it.
+
+It holds one session with Redis at a time and outlives all of them: an error ends the session, a new one compares
+everything anew. It never fails because of Redis.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from portsyncd.backends.base import Notices, OldLinksStore, Store
+from portsyncd.errors import FileError, StoreError, StoreLoadingError, StoreRefusedError
+from portsyncd.logs import Announcer, get_logger
+from portsyncd.model.commands import (
+    Command,
+    OldLinks,
+    Produce,
+    Remember,
+    SetHash,
+    SetLinksDown,
+    Snapshot,
+    WaitForPorts,
+    WritePorts,
+)
+from portsyncd.model.retry import Backoff
+from portsyncd.model.sync import PortSync
+from portsyncd.services.inbox import Inbox
+from portsyncd.wire import schema
+
+log = get_logger()
+
+LOOK_SECONDS = 1.0
+# Ports that wait are named in the log after so many seconds, and again after twice as many.
+_FIRST_REMINDER_SECONDS = 30.0
+_NAMES_IN_A_LINE = 8
+_LATENCIES_KEPT = 1024
+_DEFAULT_LOGGER_ROW = {"LOGLEVEL": "NOTICE", "LOGOUTPUT": "SYSLOG"}
+
+RECONNECT, GENERATION, ORPHANS = "redis_reconnect", "generation", "start"
+
+
+class Kernel(Protocol):
+    """What the writer asks of the reader."""
+
+    def request_resync(self, reason: str, names: Collection[str] = ()) -> None:
+        """Have all links read anew, and these names asked for."""
+
+    async def set_down(self, ifindexes: Collection[int]) -> None:
+        """Clear IFF_UP of these links."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriterStatistics:
+    """What the writer has done since the process began, and where it stands.
+
+    connected: a session with Redis is open and its databases are usable. problem: why not, "" when connected.
+    sessions: how many there have been. writes: port writes acknowledged; lost_writes: those whose
+    outcome is unknown. round_trips: requests for commands. latencies: seconds from reading an event to Redis' acknowledgement, newest last.
+    in_sync, initialized, generation, warm: see ``model.sync``. counts: ports by state. awaited: what PortInitDone waits for,
+    with the reason.
+    """
+
+    connected: bool
+    problem: str
+    sessions: int
+    writes: int
+    lost_writes: int
+    round_trips: int
+    latencies: tuple[float, ...]
+    in_sync: bool
+    initialized: bool
+    generation: str
+    warm: bool
+    counts: Mapping[str, int]
+    awaited: Mapping[str, str]
+
+
+class Writer:
+    """One writer for the life of the process; ``run`` is called anew after a failure and keeps what was known."""
+
+    def __init__(
+        self,
+        make_store: Callable[[], Store],
+        inbox: Inbox,
+        sync: PortSync,
+        kernel: Kernel,
+        *,
+        old_links: OldLinksStore,
+        backoff: Backoff,
+        jitter: Callable[[], float],
+        fresh_id: Callable[[], str],
+        set_log_level: Callable[[str], None],
+    ) -> None:
+        self._make_store = make_store
+        self._inbox = inbox
+        self.sync = sync
+        self._kernel = kernel
+        self._old_links = old_links
+        self._backoff = backoff
+        self._jitter = jitter
+        self._fresh_id = fresh_id
+        self._set_log_level = set_log_level
+        self._log_level: str | None = None
+        self._notices: deque[Notices] = deque()
+        self._failure: StoreError | None = None
+        # The present session has carried out all there was to do at least once.
+        self._settled = False
+        self._connected = False
+        self._problem = "not connected yet"
+        # Redis had to be waited for: a CONFIG_DB that does not say that it is loaded may be empty for that reason.
+        self._waited = False
+        self._sessions = self._writes = self._lost_writes = self._round_trips = 0
+        self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self._reminded_at = float("inf")
+        self._reminder = _FIRST_REMINDER_SECONDS
+        self._told = Announcer()
+        self._told.changed("redis", "not connected yet")
+        self.first_sync = trio.Event()
+        self._idle = trio.Event()
+
+    # ---- what others may ask
+
+    def statistics(self) -> WriterStatistics:
+        """A snapshot."""
+        sync = self.sync
+        return WriterStatistics(
+            connected=self._connected,
+            problem=self._problem,
+            sessions=self._sessions,
+            writes=self._writes,
+            lost_writes=self._lost_writes,
+            round_trips=self._round_trips,
+            latencies=tuple(self._latencies),
+            in_sync=sync.in_sync,
+            initialized=sync.generation.initialized,
+            generation=sync.generation.id,
+            warm=sync.generation.warm,
+            counts=sync.counts(),
+            awaited={awaited.name: awaited.reason for awaited in sync.awaited()},
+        )
+
+    def release(self) -> None:
+        """The operator says that PortInitDone shall wait no longer."""
+        released = self.sync.release()
+        log.warning("PortInitDone is released by the operator", ports=[awaited.name for awaited in released])
+        self._inbox.poke()
+
+    async def drained(self) -> None:
+        """Wait until all that was in the mailbox is in Redis."""
+        self._idle = trio.Event()
+        self._inbox.poke()
+        await self._idle.wait()
+
+    # ---- sessions
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep Redis true until cancelled. ``started`` comes at once: to wait for Redis is no failure."""
+        task_status.started()
+        failures = 0
+        while True:
+            self._settled = False
+            try:
+                await self._session()
+            except StoreError as problem:
+                failures = 1 if self._settled else failures + 1
+                self._explain(problem)
+                refused = isinstance(problem, StoreRefusedError)
+                await trio.sleep(self._backoff.delay(failures, self._jitter(), refused=refused))
+
+    def _explain(self, problem: StoreError) -> None:
+        """Say what is wrong, once while it stays the same."""
+        self._connected = False
+        self._waited = self._waited or not self._sessions or isinstance(problem, StoreLoadingError)
+        self._problem = str(problem)
+        if self._told.changed("redis", type(problem).__name__):
+            log.error("Redis cannot be used: port states wait, and will be written when it can", problem=str(problem))
+        else:
+            log.debug("Redis still cannot be used", problem=str(problem))
+
+    async def _session(self) -> None:
+        """One life of the connections; ends by ``StoreError``."""
+        store = self._make_store()
+        self._failure = None
+        self._notices.clear()
+        try:
+            await store.open()
+            await self._wait_for_config(store)
+            await self._begin(store)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._listen, store)
+                failure = await self._work(store)
+                nursery.cancel_scope.cancel()
+            raise failure
+        finally:
+            store.close()
+
+    async def _wait_for_config(self, store: Store) -> None:
+        """CONFIG_DB must have been loaded: an unloaded one would mean "no ports"."""
+        while True:
+            value = await store.config_initialized()
+            must_say_so = self._waited or (self._sessions > 0 and await store.config_is_empty())
+            if value == "1" or (value is None and not must_say_so):
+                self._told.changed("config", "loaded")
+                return
+            self._problem = f"CONFIG_DB is not loaded yet: {schema.CONFIG_DB_INITIALIZED} is {value or 'absent'}, not 1"
+            if self._told.changed("config", value):
+                log.warning("waiting for CONFIG_DB to be loaded", key=schema.CONFIG_DB_INITIALIZED, value=value)
+            await trio.sleep(LOOK_SECONDS)
+
+    async def _begin(self, store: Store) -> None:
+        """Compare everything: what the databases hold, what the links are."""
+        snapshot = await store.snapshot()
+        remembered = await self._old_links.load()
+        first = not self._sessions
+        anew = self.sync.begin(snapshot, fresh_id=self._fresh_id(), remembered=remembered, now=trio.current_time())
+        self._sessions += 1
+        self._waited = False
+        if anew:
+            self._reminder = _FIRST_REMINDER_SECONDS
+            self._reminded_at = trio.current_time()
+            if self.sync.generation.remark:
+                log.warning(self.sync.generation.remark)
+        await self._settle_log_level(store, snapshot)
+        unproven = self.sync.unproven()
+        if not first or unproven:
+            self._kernel.request_resync(ORPHANS if first else GENERATION if anew else RECONNECT, unproven)
+
+    def _settle(self, store: Store) -> None:
+        """All there was to do has been done: the session is good. Only now is Redis called usable, since one that
+        answers questions may still refuse to write."""
+        self._settled = self._connected = True
+        self._problem = ""
+        if self._told.changed("redis", None):
+            generation = self.sync.generation
+            log.info(
+                "connected to Redis",
+                generation=generation.id,
+                start="warm" if generation.warm else "cold",
+                expected=len(self.sync.expected),
+                notifications="on" if store.notifying else "off: polling once a second",
+            )
+
+    async def _settle_log_level(self, store: Store, snapshot: Snapshot) -> None:
+        """Honour LOGGER's level; write the row where it is absent, since SONiC's tool lists only what is there."""
+        level = snapshot.log_level
+        if level is None:
+            self._log_level = _DEFAULT_LOGGER_ROW["LOGLEVEL"]
+            await store.set_hash(schema.CONFIG_DB, schema.LOGGER_KEY, _DEFAULT_LOGGER_ROW)
+        elif self._log_level is None and level == _DEFAULT_LOGGER_ROW["LOGLEVEL"]:
+            # What every daemon writes by itself is nobody's wish; a change to it at run time is.
+            self._log_level = level
+        else:
+            self._heed_log_level(level)
+
+    def _heed_log_level(self, level: str | None) -> None:
+        if level is not None and level != self._log_level:
+            self._log_level = level
+            self._set_log_level(level)
+
+    async def _listen(self, store: Store) -> None:
+        """Pass notifications on to the worker; its failure is the worker's to raise, outside of any nursery."""
+        try:
+            await store.watch(self._note)
+        except StoreError as problem:
+            self._failure = problem
+            self._inbox.poke()
+
+    def _note(self, notices: Notices) -> None:
+        self._notices.append(notices)
+        self._inbox.poke()
+
+    # ---- the work of a session
+
+    async def _work(self, store: Store) -> StoreError:
+        """Write until Redis fails; returns how."""
+        next_look = trio.current_time()
+        try:
+            while self._failure is None:
+                taken = self._inbox.take()
+                now = trio.current_time()
+                self.sync.take(taken.changes, now)
+                if taken.synced is not None:
+                    self.sync.synced(taken.synced, now)
+                if taken.overflowed:
+                    self._kernel.request_resync("overrun")
+                while self._notices:
+                    await self._heed(store, self._notices.popleft())
+                await self._carry_out_all(store)
+                self._settle(store)
+                now = trio.current_time()
+                self._latencies.extend(now - change.arrived for change in taken.changes.values())
+                if not self._inbox:
+                    self._idle.set()
+                self._tell_progress()
+                if now >= next_look:
+                    next_look = now + LOOK_SECONDS
+                    if await self._look(store, now):
+                        await self._begin(store)
+                        self._inbox.poke()
+                with trio.move_on_at(next_look):
+                    await self._inbox.wait()
+        except StoreError as problem:
+            return problem
+        return self._failure
+
+    async def _heed(self, store: Store, notices: Notices) -> None:
+        """Notifications only wake what waits; the databases are the truth."""
+        self.sync.woken(notices.ports)
+        if notices.config_ports:
+            self.sync.config_ports_are(await store.config_port_names())
+        if notices.logger:
+            self._heed_log_level(await store.log_level())
+
+    async def _look(self, store: Store, now: float) -> bool:
+        """Once a second. True: the session must begin anew."""
+        if not store.notifying:
+            self.sync.poll_pending()
+            self.sync.config_ports_are(await store.config_port_names())
+            self._heed_log_level(await store.log_level())
+        if self.sync.generation.out_of_time(now):
+            log.warning("the first sync after a warm restart did not end in time: completed by timeout")
+        self._remind(now)
+        if self.sync.looked(await store.look()):
+            log.warning("the databases were flushed or replaced: comparing everything anew")
+            return True
+        return False
+
+    async def _carry_out_all(self, store: Store) -> None:
+        while (command := self.sync.next()) is not None:
+            try:
+                answer = await self._carry_out(store, command)
+            except BaseException:
+                # Cancelled, too: whatever stopped it, nobody knows whether Redis did it.
+                if isinstance(command, WritePorts):
+                    self._lost_writes += len(command.writes)
+                self.sync.lost(command)
+                raise
+            self._round_trips += 1
+            self.sync.done(command, answer, now=trio.current_time())
+
+    async def _carry_out(self, store: Store, command: Command) -> Collection[bool]:
+        match command:
+            case WritePorts(writes):
+                answer = await store.write_ports(writes)
+                self._writes += sum(answer)
+                return answer
+            case Produce(rows):
+                await store.produce(rows)
+                log.debug("announced", rows=len(rows), last=rows[-1].key)
+            case SetHash(db, key, fields):
+                await store.set_hash(db, key, fields)
+            case WaitForPorts(names):
+                await store.wait_for_ports(names)
+            case SetLinksDown(ifindexes):
+                log.info("setting links from before this start down", links=len(ifindexes))
+                await self._kernel.set_down(ifindexes)
+            case Remember(old):
+                await self._remember(old)
+        return ()
+
+    async def _remember(self, old: OldLinks) -> None:
+        try:
+            await self._old_links.save(old)
+        except FileError as problem:
+            if self._told.changed("old links", str(problem)):
+                log.warning("a restart before PortInitDone would adopt old links", problem=str(problem))
+
+    # ---- what the operator is told
+
+    def _tell_progress(self) -> None:
+        sync = self.sync
+        if not sync.in_sync:
+            return
+        if not self.first_sync.is_set():
+            self.first_sync.set()
+            log.info("in sync", **sync.counts(), expected=len(sync.expected))
+        if self._told.changed("initialized", (sync.generation.id, sync.generation.initialized)):
+            if sync.generation.initialized:
+                log.info("PortInitDone is out", generation=sync.generation.id)
+
+    def _remind(self, now: float) -> None:
+        """Name the ports that PortInitDone waits for, rarer and rarer."""
+        if self.sync.generation.initialized or now - self._reminded_at < self._reminder:
+            return
+        self._reminded_at, self._reminder = now, 2 * self._reminder
+        awaited = self.sync.awaited()
+        if awaited:
+            named = [f"{port.name} for {now - port.since:.0f} s: {port.reason}" for port in awaited[:_NAMES_IN_A_LINE]]
+            log.warning("PortInitDone waits", ports=len(awaited), first=named)

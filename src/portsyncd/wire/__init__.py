@@ -1,0 +1,1 @@
+"""Bytes and tuples of the protocols spoken: rtnetlink, SONiC's Redis schema, ProducerStateTable. Pure."""

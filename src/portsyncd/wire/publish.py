@@ -1,0 +1,63 @@
+"""Port writes to STATE_DB as data and as the one Lua script that carries them out.
+
+Where APPL_DB and STATE_DB share an instance, one call checks APPL_DB's entry and writes STATE_DB's, so that nothing can
+come in between. ``SELECT`` inside a script leaves the connection's own database as it is (since Redis 2.8.12).
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from portsyncd.wire import schema
+
+# ARGV: number of APPL_DB, number of STATE_DB, key prefix in APPL_DB, key prefix in STATE_DB; then per write: name,
+# operation, oper, admin, MTU. Operations: s set if APPL_DB has the port, d delete if the entry is ours, r first d then s.
+# Returns one character a write: 1 carried out, 0 APPL_DB has no such port.
+SCRIPT: Final = """
+local writes = (#ARGV - 4) / 5
+local present = {}
+redis.call('SELECT', ARGV[1])
+for n = 0, writes - 1 do
+  if ARGV[6 + 5 * n] ~= 'd' then present[n] = redis.call('EXISTS', ARGV[3] .. ARGV[5 + 5 * n]) end
+end
+redis.call('SELECT', ARGV[2])
+local answer = {}
+for n = 0, writes - 1 do
+  local at = 5 + 5 * n
+  local key, operation = ARGV[4] .. ARGV[at], ARGV[at + 1]
+  if operation ~= 's' and redis.call('HEXISTS', key, 'state') == 1 then redis.call('DEL', key) end
+  if operation ~= 'd' and present[n] == 1 then
+    redis.call('HSET', key, 'state', 'ok', 'netdev_oper_status', ARGV[at + 2], 'admin_status', ARGV[at + 3],
+      'mtu', ARGV[at + 4])
+  end
+  answer[n + 1] = present[n] or 1
+end
+return table.concat(answer)
+"""
+
+# KEYS: one STATE_DB entry. The removal alone, for where the databases live in different instances.
+REMOVE_SCRIPT: Final = "if redis.call('HEXISTS', KEYS[1], 'state') == 1 then redis.call('DEL', KEYS[1]) end"
+
+SET: Final = "s"
+DELETE: Final = "d"
+REPLACE: Final = "r"
+
+
+def script_arguments(
+    writes: Iterable[tuple[str, str, tuple[str, str, str, str] | None]],
+    *,
+    appl_number: int,
+    state_number: int,
+    appl_prefix: str,
+    state_prefix: str,
+) -> list[str]:
+    """ARGV of ``SCRIPT`` (no keys). writes: name, operation, and the fields of ``schema.STATE_FIELDS`` or None."""
+    arguments = [str(appl_number), str(state_number), appl_prefix, state_prefix]
+    for name, operation, fields in writes:
+        _, oper, admin, mtu = fields or ("", "", "", "")
+        arguments += (name, operation, oper, admin, mtu)
+    return arguments
+
+
+def field_pairs(fields: tuple[str, str, str, str]) -> list[str]:
+    """The four fields as HSET takes them, in SONiC's order."""
+    return [text for pair in zip(schema.STATE_FIELDS, fields, strict=True) for text in pair]
