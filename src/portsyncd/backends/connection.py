@@ -1,14 +1,17 @@
-"""One connection to Redis: redis-py's synchronous ``Connection`` in a worker thread, with Trio's deadlines.
+"""One connection to Redis: redis-py's ``Connection`` on a socket that Trio waits for.
 
-A request whose deadline passes, or that is cancelled, shuts the socket down: the worker thread's ``recv`` returns at
-once, and the connection is beyond use. redis-py's own time-outs count per ``recv`` and would keep the thread longer.
+redis-py makes the connection (in a worker thread, since its handshake waits), packs requests and parses replies; the
+waiting is Trio's. So a request costs no change of thread (two of them cost more than Redis does), a deadline is an
+ordinary one, and a cancelled request leaves nothing behind but a closed connection.
 """
 
+import math
 import socket
-from collections.abc import Callable, Iterator, Sequence
+import ssl
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final
 
 import redis
 import redis.exceptions
@@ -18,7 +21,7 @@ from redis.connection import AbstractConnection, Connection, SSLConnection, Unix
 from portsyncd.errors import StoreError, StoreLoadingError, StoreRefusedError, StoreUnavailableError
 from portsyncd.wire.database_config import Database, Endpoint
 
-T = TypeVar("T")
+_NOTHING: Final = object()
 # One command: its name and arguments.
 Request = tuple[str | bytes | int, ...]
 
@@ -39,107 +42,120 @@ class ScriptUnknownError(StoreRefusedError):
 
 
 class RedisConnection:
-    """A connection to one database of one Redis."""
+    """A connection to one database of one Redis. After any error but a refusal it is closed and beyond use."""
 
     def __init__(self, database: Database, access: Access) -> None:
         self._where = f"{database.name} at {database.endpoint}"
         self._timeout = access.timeout
         self._connection = _make(database.endpoint, database.number, access)
-        # One request at a time; also keeps a thread that is on its way out from using up a shared limit.
-        self._limiter = trio.CapacityLimiter(2)
-        self._threads = 0
         self._closed = False
 
     async def open(self) -> None:
         """Connect, authenticate, select the database. Raises ``StoreError``."""
-        await self.run(self._connection.connect)
+        with self._edge(self._timeout):
+            await trio.to_thread.run_sync(self._connect, abandon_on_cancel=True)
+
+    def _connect(self) -> None:
+        """In a worker thread: redis-py's handshake waits. From then on the socket never does."""
+        self._connection.connect()
+        self._connection.update_current_socket_timeout(0)
+        if self._closed:
+            # Given up meanwhile; nobody else would close it.
+            self._connection.disconnect()
 
     async def call(self, *requests: Request) -> list[Any]:
         """Send these requests in one write and read all replies. An error reply raises ``StoreError``, after all of
         them have been read; the connection stays good then."""
-        return await self.run(self._converse, requests)
-
-    def _converse(self, requests: Sequence[Request]) -> list[Any]:
-        connection = self._connection
-        connection.send_packed_command(connection.pack_commands(requests), check_health=False)
         replies: list[Any] = []
-        refusal: redis.RedisError | None = None
-        for _ in requests:
-            try:
-                replies.append(connection.read_response())
-            except redis.ResponseError as problem:
-                refusal = refusal or problem
-        if refusal is not None:
-            raise refusal
+        refusal: redis.ResponseError | None = None
+        with self._edge(self._timeout):
+            await self._write(requests)
+            for _ in requests:
+                try:
+                    replies.append(await self._reply())
+                except redis.ResponseError as problem:
+                    refusal = refusal or problem
+            if refusal is not None:
+                raise refusal
         return replies
 
     async def send(self, *requests: Request) -> None:
-        """Send without reading; for a connection that ``receive`` is reading."""
-        packed = self._connection.pack_commands(requests)
-        await self.run(self._connection.send_packed_command, packed, False)  # noqa: FBT003 - check_health, by position
+        """Send without reading; for a connection of which another task reads with ``receive``."""
+        with self._edge(self._timeout):
+            await self._write(requests)
 
     async def receive(self) -> list[Any]:
         """Wait without limit until something comes in unasked, and read all of it."""
-        sock = self._socket()
-        if sock is None:
-            raise StoreUnavailableError(f"{self._where}: the connection is closed")
-        try:
-            await trio.lowlevel.wait_readable(sock)
-        except (OSError, trio.ClosedResourceError) as problem:
-            raise StoreUnavailableError(f"{self._where}: the connection was closed") from problem
-        return await self.run(self._read_all)
-
-    def _read_all(self) -> list[Any]:
-        messages = [self._connection.read_response()]
-        while self._connection.can_read(0):
-            messages.append(self._connection.read_response())
+        with self._edge(math.inf):
+            messages = [await self._reply()]
+            while (message := self._buffered()) is not _NOTHING:
+                messages.append(message)
         return messages
 
-    async def run(self, work: Callable[..., T], *arguments: object) -> T:
-        """Run ``work`` in the worker thread, with the deadline and the errors of this connection."""
+    async def _write(self, requests: Sequence[Request]) -> None:
+        sock = self._socket()
+        left = memoryview(b"".join(self._connection.pack_commands(requests)))
+        while left:
+            try:
+                left = left[sock.send(left) :]
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                await trio.lowlevel.wait_writable(sock)
+
+    async def _reply(self) -> Any:
+        reply = self._buffered()
+        while reply is _NOTHING:
+            await trio.lowlevel.wait_readable(self._socket())
+            reply = self._buffered()
+        return reply
+
+    def _buffered(self) -> Any:
+        """The next reply if it has arrived whole, else ``_NOTHING``; what has come of it is kept."""
+        try:
+            return self._connection.read_response(timeout=0, disconnect_on_error=False)
+        except redis.TimeoutError:
+            return _NOTHING
+
+    @contextmanager
+    def _edge(self, timeout: float) -> Iterator[None]:
+        """Deadline and errors of one request: redis-py's and the socket's become ours, with what they concern."""
         if self._closed:
             raise StoreUnavailableError(f"{self._where}: the connection is closed")
-        with _as_store_error(self._where):
-            try:
-                with trio.fail_after(self._timeout):
-                    return await trio.to_thread.run_sync(
-                        self._guarded, work, arguments, abandon_on_cancel=True, limiter=self._limiter
-                    )
-            except trio.TooSlowError:
-                raise StoreUnavailableError(f"{self._where} did not answer within {self._timeout:g} s") from None
-            except BaseException as problem:
-                # Error replies leave the connection in step. After anything else - a cancelled request whose reply
-                # will still come among it - nobody could tell to which request the next reply belongs.
-                if not isinstance(problem, redis.ResponseError):
-                    self.close()
-                raise
-
-    def _guarded(self, work: Callable[..., T], arguments: Sequence[object]) -> T:
-        """Runs in the thread. A connection that was closed meanwhile is given back here, where nobody reads from it."""
-        self._threads += 1
         try:
-            return work(*arguments)
-        finally:
-            self._threads -= 1
-            if self._closed:
-                self._connection.disconnect()
+            with trio.fail_after(timeout):
+                yield
+        except redis.ResponseError as problem:
+            raise _refusal(self._where, problem) from problem
+        except BaseException as problem:
+            # Also when cancelled: the reply will still come, and would be taken for that of the next request.
+            self.close()
+            if isinstance(problem, trio.TooSlowError):
+                raise StoreUnavailableError(f"{self._where} did not answer within {timeout:g} s") from None
+            if isinstance(problem, redis.exceptions.BusyLoadingError):
+                raise StoreLoadingError(f"{self._where} is loading its data set") from problem
+            if isinstance(problem, redis.exceptions.AuthenticationError | redis.exceptions.AuthorizationError):
+                raise StoreRefusedError(f"{self._where} refused to authenticate: {problem}") from problem
+            if isinstance(problem, redis.RedisError | OSError | trio.ClosedResourceError):
+                raise StoreUnavailableError(f"{self._where} is unreachable: {problem}") from problem
+            raise
 
     def close(self) -> None:
-        """Shut the socket down at once, whoever reads from it."""
+        """Close at once; tasks that wait for the connection are told."""
         if self._closed:
             return
         self._closed = True
-        sock = self._socket()
+        sock = self._socket_if_open()
         if sock is not None:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the peer was faster
-        if not self._threads:
-            self._connection.disconnect()
+            trio.lowlevel.notify_closing(sock)
+        self._connection.disconnect()
 
-    def _socket(self) -> socket.socket | None:
-        """redis-py has no public name for a connection's socket; ``contract`` tests fail should this one go."""
+    def _socket(self) -> socket.socket:
+        sock = self._socket_if_open()
+        if sock is None:
+            raise trio.ClosedResourceError("the connection is closed")
+        return sock
+
+    def _socket_if_open(self) -> socket.socket | None:
+        """redis-py has no public name for a connection's socket; the contract tests fail should this one go."""
         sock: socket.socket | None = self._connection._sock  # noqa: SLF001 - see above
         return sock
 
@@ -168,20 +184,8 @@ def _make(endpoint: Endpoint, number: int, access: Access) -> AbstractConnection
     return Connection(**options)
 
 
-@contextmanager
-def _as_store_error(where: str) -> Iterator[None]:
-    """The edge: what redis-py and the socket raise becomes one of our errors, with the database that it concerns."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except redis.exceptions.BusyLoadingError as problem:
-        raise StoreLoadingError(f"{where} is loading its data set") from problem
-    except (redis.exceptions.AuthenticationError, redis.exceptions.AuthorizationError) as problem:
-        raise StoreRefusedError(f"{where} refused to authenticate: {problem}") from problem
-    except redis.exceptions.NoScriptError as problem:
-        raise ScriptUnknownError(f"{where} does not know the script") from problem
-    except redis.exceptions.ResponseError as problem:
-        raise StoreRefusedError(f"{where} refused: {problem}") from problem
-    except (redis.RedisError, OSError) as problem:
-        raise StoreUnavailableError(f"{where} is unreachable: {problem}") from problem
+def _refusal(where: str, problem: redis.ResponseError) -> StoreError:
+    """An error reply as one of our errors."""
+    if isinstance(problem, redis.exceptions.NoScriptError):
+        return ScriptUnknownError(f"{where} does not know the script")
+    return StoreRefusedError(f"{where} refused: {problem}")

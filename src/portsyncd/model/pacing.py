@@ -6,18 +6,18 @@ token bucket lets isolated events through without delay; a lasting stream is rea
 
 
 class Pacer:
-    """A token bucket. burst: wake-ups without delay; interval: seconds between wake-ups of a lasting stream."""
+    """A token bucket. burst: reads without a pause; interval: seconds between the reads of a lasting stream."""
 
-    def __init__(self, *, burst: int = 32, interval: float = 0.008) -> None:
+    def __init__(self, *, burst: int = 32, interval: float = 0.010) -> None:
         self._burst = float(burst)
         self._interval = interval
         self._tokens = float(burst)
         self._at = 0.0
 
-    def delay(self, now: float) -> float:
-        """Seconds to wait before reading, for a wake-up at ``now`` (monotonic, never going back)."""
+    def pause(self, now: float) -> float:
+        """Seconds to wait after a read at ``now`` (monotonic, never going back) before the next."""
         self._tokens = min(self._burst, self._tokens + (now - self._at) / self._interval)
         self._at = now
         self._tokens -= 1.0
-        # In debt, the wake-up has taken a token of the future: wait until it is there.
+        # In debt, the read has taken a token of the future: wait until it is there.
         return max(0.0, -self._tokens * self._interval)

@@ -59,6 +59,8 @@ class Reader:
         self._view = LinkView(prefixes)
         self._storm = StormMeter()
         self._pacer = Pacer()
+        # Seconds to wait before the next read, in a lasting stream of events; else 0.
+        self._pause = 0.0
         self._source: LinkSource | None = None
         # Ifindexes whose events pass the socket's filter, first and last; None while it has none.
         self._range: tuple[int, int] | None = None
@@ -126,12 +128,15 @@ class Reader:
                 self._source = None
 
     async def _is_readable(self, source: LinkSource) -> bool:
-        """Wait for events, at the pacer's pace; False when a re-read has become due meanwhile."""
+        """Wait for events; False when something else has become due meanwhile.
+
+        In a lasting stream of events there will be some after the pause, or else the next wait is a real one.
+        """
         with trio.CancelScope(deadline=min(self._retry_at, self._storm.closes_at)) as self._waiting:
-            await source.readable()
-            delay = self._pacer.delay(trio.current_time())
-            if delay:
-                await trio.sleep(delay)
+            if self._pause:
+                await trio.sleep(self._pause)
+            else:
+                await source.readable()
         return not self._waiting.cancelled_caught
 
     async def _read(self, source: LinkSource) -> None:
@@ -139,6 +144,8 @@ class Reader:
         received = source.receive(BUDGET)
         if received.lost:
             self._overrun()
+        in_stream = received.drained and received.datagrams
+        self._pause = self._pacer.pause(trio.current_time()) if in_stream else 0.0
         self._absorb(received.datagrams)
         await self._follow_up(source)
         self._inbox.poke()
