@@ -25,6 +25,7 @@ from portsyncd.backends.redis import RedisStore
 from portsyncd.config import Config, read_databases
 from portsyncd.errors import EXIT_OK, ConfigError, PortsyncdError
 from portsyncd.model.generation import ExistingLinks, Policy
+from portsyncd.model.performance import Demands
 from portsyncd.model.restart import RestartPolicy
 from portsyncd.model.retry import Backoff
 from portsyncd.model.sync import PortSync
@@ -73,6 +74,7 @@ class Daemon:
             jitter=random.random,
             fresh_id=lambda: uuid.uuid4().hex,
             set_log_level=_set_sonic_level,
+            demands=Demands(config.performance.max_latency_us / 1e6, config.performance.min_success_rate),
         )
         self.supervisor = Supervisor(
             [Child("writer", self.writer.run, essential=True), Child("reader", self.reader.run, essential=True)],

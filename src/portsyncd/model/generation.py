@@ -113,8 +113,8 @@ class Generation:
         self._established = self.announced = self.initialized = False
         self._reconciled = True
         self.old.clear()
-        self._old_decided = True
-        self._remember_due = self._down_due = False
+        self._old_decided = self._remember_due = True
+        self._down_due = False
 
     def _settle(self, snapshot: Snapshot, now: float) -> None:
         self._start = warm.settle(

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from math import inf
 
 import trio
 
@@ -13,7 +14,7 @@ from portsyncd.logs import get_logger
 from portsyncd.model.links import LinkView
 from portsyncd.model.mailbox import Synced
 from portsyncd.model.pacing import Pacer
-from portsyncd.model.storm import Storm, StormMeter
+from portsyncd.model.storm import WINDOW_SECONDS, Storm, StormMeter
 from portsyncd.services.inbox import Inbox
 from portsyncd.wire.netlink import Folder, LinkMessage, decode
 
@@ -67,10 +68,14 @@ class Reader:
         # Why a full re-read is due, and names to be asked for that the view may not have.
         self._due: set[str] = set()
         self._asked: set[str] = set()
-        self._retry_at = float("inf")
+        self._retry_at = inf
         self._retry_seconds = _FIRST_RETRY_SECONDS
         self._waiting = trio.CancelScope()
+        # The first full read of this process has not ended yet.
         self._first = True
+        # Nobody listened for a while, so that events may have been missed.
+        self._gap = False
+        self._told_at = -inf
         self._resyncing = False
         self._events = self._folded = self._overruns = 0
         self._resyncs: Counter[str] = Counter()
@@ -112,6 +117,7 @@ class Reader:
             source.open()
             self._source = source
             self._range = None
+            self._gap = not self._first
             self._due.add(START)
             log.debug("listening to the kernel", receive_buffer_bytes=source.receive_buffer_bytes)
             task_status.started()
@@ -222,7 +228,6 @@ class Reader:
             # 2. and 3. The kernel keeps the events that come during the dump; they are applied after it.
             seen: set[int] = set()
             interrupted_now = await source.dump(lambda links: self._take_dumped(links, seen))
-            shown = frozenset(seen)
             lost_now = await self._drain(source)
             # 4. Anything lost meanwhile: once more.
             if lost_now or source.drops() != drops:
@@ -232,15 +237,17 @@ class Reader:
             interrupted += interrupted_now
             if not interrupted_now or interrupted > _INTERRUPTED_REPEATS:
                 break
-        certified = not interrupted_now
         # 5. What the dump lacks is gone only if the kernel says so of each name.
         await self._ask_for_absent(source, seen)
         await self._follow_up(source)
-        self._finish(Synced(frozenset(reasons), certified, lost or OVERRUN in reasons, self._shown(shown)), started)
-
-    def _shown(self, shown: frozenset[int]) -> frozenset[int]:
-        """Only the first re-read of the process tells which links are old."""
-        return shown if self._first else frozenset()
+        synced = Synced(
+            reasons=frozenset(reasons),
+            certified=not interrupted_now,
+            lost=lost or self._gap or OVERRUN in reasons,
+            # Only the first full read of the process tells which links are old.
+            shown=frozenset(seen) if self._first else frozenset(),
+        )
+        self._finish(synced, started)
 
     async def _drain(self, source: LinkSource) -> bool:
         """Read the event socket until it is empty, whatever the budget. Returns whether events were lost."""
@@ -275,17 +282,20 @@ class Reader:
 
     def _finish(self, synced: Synced, started: float) -> None:
         now = trio.current_time()
-        self._resyncing = self._first = False
+        self._resyncing = self._first = self._gap = False
         self._resyncs.update(synced.reasons)
         if synced.certified:
             self._certified_at = now
-            self._retry_at, self._retry_seconds = float("inf"), _FIRST_RETRY_SECONDS
+            self._retry_at, self._retry_seconds = inf, _FIRST_RETRY_SECONDS
         else:
             self._retry_at = now + self._retry_seconds
             self._retry_seconds = min(2 * self._retry_seconds, _LONGEST_RETRY_SECONDS)
-        log.info(
+        # A storm may make many of them a second.
+        often = synced.reasons == {OVERRUN} and now - self._told_at < WINDOW_SECONDS
+        self._told_at = self._told_at if often else now
+        (log.debug if often else log.info)(
             "read all links",
-            reasons=sorted(synced.reasons),
+            reasons=",".join(sorted(synced.reasons)),
             ports=len(self._view),
             certified=synced.certified,
             milliseconds=round(1000 * (now - started), 1),

@@ -25,6 +25,7 @@ from portsyncd.model.commands import (
     WaitForPorts,
     WritePorts,
 )
+from portsyncd.model.performance import Demands, shortfalls
 from portsyncd.model.retry import Backoff
 from portsyncd.model.sync import PortSync
 from portsyncd.services.inbox import Inbox
@@ -36,10 +37,10 @@ LOOK_SECONDS = 1.0
 # Ports that wait are named in the log after so many seconds, and again after twice as many.
 _FIRST_REMINDER_SECONDS = 30.0
 _NAMES_IN_A_LINE = 8
-_LATENCIES_KEPT = 1024
+_RECENT = 1024
 _DEFAULT_LOGGER_ROW = {"LOGLEVEL": "NOTICE", "LOGOUTPUT": "SYSLOG"}
 
-RECONNECT, GENERATION, ORPHANS = "redis_reconnect", "generation", "start"
+START, OVERRUN, RECONNECT, GENERATION = "start", "overrun", "redis_reconnect", "generation"
 
 
 class Kernel(Protocol):
@@ -93,6 +94,7 @@ class Writer:
         jitter: Callable[[], float],
         fresh_id: Callable[[], str],
         set_log_level: Callable[[str], None],
+        demands: Demands | None = None,
     ) -> None:
         self._make_store = make_store
         self._inbox = inbox
@@ -103,6 +105,7 @@ class Writer:
         self._jitter = jitter
         self._fresh_id = fresh_id
         self._set_log_level = set_log_level
+        self._demands = demands or Demands()
         self._log_level: str | None = None
         self._notices: deque[Notices] = deque()
         self._failure: StoreError | None = None
@@ -113,7 +116,9 @@ class Writer:
         # Redis had to be waited for: a CONFIG_DB that does not say that it is loaded may be empty for that reason.
         self._waited = False
         self._sessions = self._writes = self._lost_writes = self._round_trips = 0
-        self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self._latencies: deque[float] = deque(maxlen=_RECENT)
+        # Of recent port writes: whether an answer came.
+        self._outcomes: deque[bool] = deque(maxlen=_RECENT)
         self._reminded_at = float("inf")
         self._reminder = _FIRST_REMINDER_SECONDS
         self._told = Announcer()
@@ -226,7 +231,7 @@ class Writer:
         await self._settle_log_level(store, snapshot)
         unproven = self.sync.unproven()
         if not first or unproven:
-            self._kernel.request_resync(ORPHANS if first else GENERATION if anew else RECONNECT, unproven)
+            self._kernel.request_resync(START if first else GENERATION if anew else RECONNECT, unproven)
 
     def _settle(self, store: Store) -> None:
         """All there was to do has been done: the session is good. Only now is Redis called usable, since one that
@@ -276,16 +281,19 @@ class Writer:
 
     async def _work(self, store: Store) -> StoreError:
         """Write until Redis fails; returns how."""
-        next_look = trio.current_time()
+        next_look = trio.current_time() + LOOK_SECONDS
         try:
             while self._failure is None:
+                if trio.current_time() >= next_look:
+                    next_look = trio.current_time() + LOOK_SECONDS
+                    await self._look(store)
                 taken = self._inbox.take()
                 now = trio.current_time()
                 self.sync.take(taken.changes, now)
                 if taken.synced is not None:
                     self.sync.synced(taken.synced, now)
                 if taken.overflowed:
-                    self._kernel.request_resync("overrun")
+                    self._kernel.request_resync(OVERRUN)
                 while self._notices:
                     await self._heed(store, self._notices.popleft())
                 await self._carry_out_all(store)
@@ -295,11 +303,6 @@ class Writer:
                 if not self._inbox:
                     self._idle.set()
                 self._tell_progress()
-                if now >= next_look:
-                    next_look = now + LOOK_SECONDS
-                    if await self._look(store, now):
-                        await self._begin(store)
-                        self._inbox.poke()
                 with trio.move_on_at(next_look):
                     await self._inbox.wait()
         except StoreError as problem:
@@ -314,8 +317,12 @@ class Writer:
         if notices.logger:
             self._heed_log_level(await store.log_level())
 
-    async def _look(self, store: Store, now: float) -> bool:
-        """Once a second. True: the session must begin anew."""
+    async def _look(self, store: Store) -> None:
+        """Once a second: are the databases still those of this generation, and what else only a look can tell."""
+        now = trio.current_time()
+        if self.sync.looked(await store.look()):
+            log.warning("the databases were flushed or replaced: comparing everything anew")
+            await self._begin(store)
         if not store.notifying:
             self.sync.poll_pending()
             self.sync.config_ports_are(await store.config_port_names())
@@ -323,10 +330,9 @@ class Writer:
         if self.sync.generation.out_of_time(now):
             log.warning("the first sync after a warm restart did not end in time: completed by timeout")
         self._remind(now)
-        if self.sync.looked(await store.look()):
-            log.warning("the databases were flushed or replaced: comparing everything anew")
-            return True
-        return False
+        missed = shortfalls(self._demands, self._latencies, self._outcomes)
+        if self._told.changed("performance", tuple(missed) or None):
+            (log.warning if missed else log.info)("performance", shortfalls=missed or "none any more")
 
     async def _carry_out_all(self, store: Store) -> None:
         while (command := self.sync.next()) is not None:
@@ -336,6 +342,7 @@ class Writer:
                 # Cancelled, too: whatever stopped it, nobody knows whether Redis did it.
                 if isinstance(command, WritePorts):
                     self._lost_writes += len(command.writes)
+                    self._outcomes.extend([False] * len(command.writes))
                 self.sync.lost(command)
                 raise
             self._round_trips += 1
@@ -346,6 +353,7 @@ class Writer:
             case WritePorts(writes):
                 answer = await store.write_ports(writes)
                 self._writes += sum(answer)
+                self._outcomes.extend([True] * len(answer))
                 return answer
             case Produce(rows):
                 await store.produce(rows)

@@ -111,11 +111,13 @@ def decode(datagram: bytes, *, sequence: int | None = None) -> Decoded:
                 if kind in (RTM_NEWLINK, RTM_DELLINK):
                     links.append(_decode_link(datagram, start, end))
                 elif kind == _NLMSG_ERROR:
-                    errno = _status(datagram, start, end)
-                    acknowledged = acknowledged or errno == 0
+                    code = _status(datagram, start, end)
+                    acknowledged = acknowledged or code == 0
+                    errno = code or errno
                 elif kind == _NLMSG_DONE:
                     done = True
-                    errno = _status(datagram, start, end) if length > _HEADER.size else errno
+                    if length > _HEADER.size:
+                        errno = _status(datagram, start, end) or errno
                 elif kind == _NLMSG_OVERRUN:
                     overrun = True
             start = (end + 3) & ~3
@@ -221,16 +223,16 @@ class Folder:
         if kind != RTM_NEWLINK or family != AF_UNSPEC or length != len(datagram):
             self._keep(datagram)
             return
-        older = self._newest.pop(ifindex, None)
-        if older is not None:
-            # IFLA_IFNAME is the first attribute: header and name lie in these twenty bytes. If it were not, the
-            # comparison would only find more differences, and fold less.
-            if older[_NAME] != datagram[_NAME]:
-                self._newest[ifindex] = older
-                self._keep(datagram)
-                return
+        older = self._newest.get(ifindex)
+        # IFLA_IFNAME is the first attribute: header and name lie in these twenty bytes. If it were not, the comparison
+        # would only find more differences, and fold less.
+        if older is not None and older[_NAME] != datagram[_NAME]:
+            self._keep(datagram)
+            return
         if not flags & IFF_UP:
             self.admin_downs.add(ifindex)
+        # It takes the older one's place: where a link took a name that another one took over from it has to be heard
+        # first, whatever either says later.
         self._newest[ifindex] = datagram
 
     def _keep(self, datagram: bytes) -> None:
