@@ -9,6 +9,7 @@
         └── reader  owns the netlink sockets
 """
 
+import ipaddress
 import random
 import signal
 import uuid
@@ -41,7 +42,6 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _DRAIN_SECONDS = 1.0
 # A Redis on this machine is asked again at least this often.
 _LOCAL_RETRY_SECONDS = 0.5
-_LOOPBACK = ("127.", "::1", "localhost")
 
 
 class Daemon:
@@ -98,7 +98,7 @@ async def serve(config: Config, reload: Callable[[], Config]) -> None:
         log.info("portsyncd starts", version=__version__)
         if not config.daemon.enabled:
             log.warning("daemon.enabled is false: idle until told to stop")
-            await _wait_for(_STOPPING, signals, {})
+            await _wait_for(_STOPPING, signals, {signal.SIGHUP: lambda: _reload(reload)})
             return
         daemon = Daemon(config)
         heeded = {signal.SIGHUP: lambda: _reload(reload), signal.SIGUSR1: daemon.writer.release}
@@ -173,9 +173,16 @@ def _access(config: Config) -> Access:
 
 
 def _retry_cap(config: Config, databases: Iterable[Database]) -> float:
-    local = all(database.endpoint.unix_socket or database.endpoint.host.startswith(_LOOPBACK) for database in databases)
+    local = all(database.endpoint.unix_socket or _is_loopback(database.endpoint.host) for database in databases)
     longest = config.database.retry_max_secs
     return min(longest, _LOCAL_RETRY_SECONDS) if local else longest
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def main(config: Config, *, reload: Callable[[], Config]) -> int:

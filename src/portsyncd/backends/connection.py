@@ -49,6 +49,7 @@ class RedisConnection:
         self._timeout = access.timeout
         self._connection = _make(database.endpoint, database.number, access)
         self._closed = False
+        self._waits = 0
 
     async def open(self) -> None:
         """Connect, authenticate, select the database. Raises ``StoreError``."""
@@ -68,6 +69,7 @@ class RedisConnection:
         them have been read; the connection stays good then."""
         replies: list[Any] = []
         refusal: redis.ResponseError | None = None
+        waits = self._waits
         with self._edge(self._timeout):
             await self._write(requests)
             for _ in requests:
@@ -75,6 +77,9 @@ class RedisConnection:
                     replies.append(await self._reply())
                 except redis.ResponseError as problem:
                     refusal = refusal or problem
+            if self._waits == waits:
+                # Redis was faster than we: others must run all the same, and a cancellation be heard.
+                await trio.lowlevel.checkpoint()
             if refusal is not None:
                 raise refusal
         return replies
@@ -94,16 +99,25 @@ class RedisConnection:
 
     async def _write(self, requests: Sequence[Request]) -> None:
         sock = self._socket()
-        left = memoryview(b"".join(self._connection.pack_commands(requests)))
+        left = memoryview(b"".join(self._pack(requests)))
         while left:
             try:
                 left = left[sock.send(left) :]
             except (BlockingIOError, ssl.SSLWantWriteError):
                 await trio.lowlevel.wait_writable(sock)
 
+    def _pack(self, requests: Sequence[Request]) -> list[bytes]:
+        try:
+            packed: list[bytes] = self._connection.pack_commands(requests)
+        except UnicodeEncodeError:
+            # hiredis refuses the surrogates that stand for a name's odd bytes; it takes the bytes themselves.
+            packed = self._connection.pack_commands([tuple(map(_raw, request)) for request in requests])
+        return packed
+
     async def _reply(self) -> Any:
         reply = self._buffered()
         while reply is _NOTHING:
+            self._waits += 1
             await trio.lowlevel.wait_readable(self._socket())
             reply = self._buffered()
         return reply
@@ -182,6 +196,10 @@ def _make(endpoint: Endpoint, number: int, access: Access) -> AbstractConnection
     if access.tls:
         return SSLConnection(ssl_ca_certs=access.tls_ca or None, **options)
     return Connection(**options)
+
+
+def _raw(argument: str | bytes | int) -> bytes | int:
+    return argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument
 
 
 def _refusal(where: str, problem: redis.ResponseError) -> StoreError:

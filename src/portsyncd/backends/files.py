@@ -44,7 +44,7 @@ class OldLinksFile:
             if (kept["boot_id"], kept["network_namespace"]) != (place.boot_id, place.network_namespace):
                 return None
             return OldLinks(str(kept["generation"]), frozenset(int(ifindex) for ifindex in kept["ifindexes"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             # Absent, or not what this daemon writes: as good as nothing.
             return None
 

@@ -103,7 +103,7 @@ class RedisStore:
         if not self._together:
             return await self._write_apart(writes)
         arguments = publish.script_arguments(
-            ((_text(name), _OPERATIONS[op], fields) for name, op, fields in writes),
+            ((name, _OPERATIONS[op], fields) for name, op, fields in writes),
             appl_number=self._databases[schema.APPL_DB].number,
             state_number=self._databases[schema.STATE_DB].number,
             appl_prefix=self._appl_prefix,
@@ -120,9 +120,9 @@ class RedisStore:
         for (name, op, fields), present in zip(writes, before, strict=True):
             key = self._state_prefix + name
             if op is not Op.SET:
-                requests.append(("EVAL", publish.REMOVE_SCRIPT, 1, _text(key)))
+                requests.append(("EVAL", publish.REMOVE_SCRIPT, 1, key))
             if fields is not None and present:
-                requests.append(("HSET", _text(key), *publish.field_pairs(fields)))
+                requests.append(("HSET", key, *publish.field_pairs(fields)))
         await _pipeline(self._state, requests)
         after = await self._are_present(writes)
         return [
@@ -130,7 +130,7 @@ class RedisStore:
         ]
 
     async def _are_present(self, writes: Sequence[PortWrite]) -> list[bool]:
-        replies = await _pipeline(self._appl, [("EXISTS", _text(self._appl_prefix + write.name)) for write in writes])
+        replies = await _pipeline(self._appl, [("EXISTS", self._appl_prefix + write.name) for write in writes])
         return [reply == 1 for reply in replies]
 
     async def produce(self, rows: Sequence[Row]) -> None:
@@ -211,8 +211,3 @@ def _pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Field and value of RESP2's flat list."""
     numbered: Iterable[str] = iter(flat)
     return zip(numbered, numbered, strict=True)
-
-
-def _text(name: str) -> Any:
-    """An argument that the C packer takes: it refuses the surrogates that stand for a name's odd bytes."""
-    return name if name.isascii() else name.encode("utf-8", "surrogateescape")

@@ -18,6 +18,7 @@ from portsyncd.wire.producer import set_row
 
 # Rows per script call: Redis serves nobody else meanwhile.
 ROWS_PER_COMMAND = 256
+_RECONCILED_ROW = SetHash(schema.STATE_DB, schema.WARM_KEY, {"state": warm.WarmState.RECONCILED})
 
 
 class ExistingLinks(Enum):
@@ -52,6 +53,8 @@ class Generation:
         # The marker was sent and no answer came: the next snapshot tells whether it arrived.
         self._maybe_announced = False
         self._maybe_initialized = False
+        # The key, which is written first, was seen after PortConfigDone went out: no flush came in between.
+        self._confirmed = False
         self._established = False
         self._snapshot = Snapshot()
         self._rows: deque[Command] = deque()
@@ -78,9 +81,11 @@ class Generation:
 
     def begin(self, snapshot: Snapshot, *, fresh_id: str, remembered: OldLinks | None, now: float) -> bool:
         """A session with Redis begins. True: so does a generation, for this process."""
-        self._snapshot = snapshot
+        before, self._snapshot = self._snapshot, snapshot
         self._rows.clear()
-        if self._established and self._is_same(snapshot):
+        # What a warm start relies on is gone.
+        lost = self.warm and before.config_done and not snapshot.config_done
+        if self._established and self._is_same(snapshot) and not lost:
             # The markers may be gone, or may have arrived although no answer did.
             arrived = self.announced or self._maybe_announced
             self.announced = arrived and (self.warm or snapshot.config_done)
@@ -93,7 +98,7 @@ class Generation:
             return False
         self._maybe_announced = self._maybe_initialized = False
         self._remembered = remembered
-        if self._established:
+        if self._established or lost:
             self._restart(snapshot, fresh_id)
         else:
             self.id = snapshot.generation or self.id or fresh_id
@@ -103,7 +108,9 @@ class Generation:
         return True
 
     def _is_same(self, snapshot: Snapshot) -> bool:
-        return snapshot.generation == self.id or (not snapshot.generation and snapshot.marked)
+        return snapshot.generation == self.id or (
+            not snapshot.generation and snapshot.config_done and (self._confirmed or self.warm)
+        )
 
     def _restart(self, snapshot: Snapshot, fresh_id: str) -> None:
         """Another generation under a running process: what a warm start relies on is gone, and the links that have been
@@ -154,10 +161,12 @@ class Generation:
             return frozenset()
         if kept is not None and kept.generation == snapshot.generation != "":
             self.old = set(shown & kept.ifindexes)
-        elif mode is ExistingLinks.RESET or not (self.warm or snapshot.switch_type == "dpu" or snapshot.marked):
+        elif not self.warm and (
+            mode is ExistingLinks.RESET or not (snapshot.switch_type == "dpu" or snapshot.marked)
+        ):
             self.old = set(shown)
         self._remember_due = True
-        self._down_due = bool(self.old) and not snapshot.config_done
+        self._down_due = bool(self.old) and not (self.warm or snapshot.config_done)
         return frozenset(self.old)
 
     def forget_old(self, ifindexes: AbstractSet[int]) -> None:
@@ -194,14 +203,7 @@ class Generation:
         """What comes when no port owes Redis a write. ready: every expected port is published."""
         if ready and not self.initialized:
             return Produce((set_row(schema.PORT_INIT_DONE, {"lanes": "0"}),))
-        if not self._reconciled:
-            self._reconcile()
-            return self._rows[0]
-        return None
-
-    def _reconcile(self) -> None:
-        self._reconciled = True
-        self._rows.append(SetHash(schema.STATE_DB, schema.WARM_KEY, {"state": warm.WarmState.RECONCILED}))
+        return None if self._reconciled else _RECONCILED_ROW
 
     # ---- what was answered
 
@@ -212,6 +214,7 @@ class Generation:
         match command:
             case Produce(rows) if rows[-1].key == schema.PORT_CONFIG_DONE:
                 self.announced = self._established = True
+                self._confirmed = False
             case Produce(rows) if rows[-1].key == schema.PORT_INIT_DONE:
                 self.initialized = True
             case Remember():
@@ -220,6 +223,8 @@ class Generation:
                 self._down_due = False
             case SetHash(key=schema.GENERATION_KEY) if self.warm:
                 self._established = True
+            case SetHash() if command is _RECONCILED_ROW:
+                self._reconciled = True
             case _:
                 pass
 
@@ -227,9 +232,11 @@ class Generation:
         """No answer came; the command may have been carried out."""
         if isinstance(command, Produce):
             last = command.rows[-1].key
-            self._maybe_announced = last == schema.PORT_CONFIG_DONE
-            self._established = self._established or self._maybe_announced
-            self._maybe_initialized = last == schema.PORT_INIT_DONE
+            # Where the marker was there before, the next snapshot tells nothing: it goes out again.
+            self._maybe_announced = last == schema.PORT_CONFIG_DONE and not self._snapshot.config_done
+            self._maybe_initialized = last == schema.PORT_INIT_DONE and not self._snapshot.init_done
+            if self._maybe_announced:
+                self._established, self._confirmed = True, False
 
     def looked(self, look: Look) -> bool:
         """Take the once-a-second look. True: the session must begin anew, with a fresh snapshot."""
@@ -237,16 +244,22 @@ class Generation:
             return False
         if not look.own_row or look.generation not in ("", self.id):
             return True
-        if look.generation or self._rows:
+        if not look.config_done:
+            # Flushed, or wiped by orchagent; a warm start may never have seen the marker.
+            return not (self.warm and look.generation and not self._snapshot.config_done)
+        if look.generation:
+            self._confirmed = True
             return False
-        if look.config_done or look.init_done:
+        if not (self._confirmed or self.warm):
+            # A flush came between the key and PortConfigDone: part of what was staged went with it.
+            return True
+        if not self._rows:
             self._rows.append(self._id_row())
-            return False
-        return True
+        return False
 
     def out_of_time(self, now: float) -> bool:
         """Whether a warm start's first sync just ran out of time; it is completed then."""
         if self._reconciled or now < self._warm_deadline:
             return False
-        self._reconcile()
+        self._rows.append(_RECONCILED_ROW)
         return True

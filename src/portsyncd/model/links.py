@@ -72,7 +72,7 @@ class LinkView:
             return changes
         if verdict is Verdict.REMOVE:
             return self._leave(ifindex, deleted=True)
-        if verdict is Verdict.IGNORE_NAME:
+        if verdict is Verdict.IGNORE_NAME or verdict is Verdict.IGNORE_TEAM:
             return self._leave(ifindex)
         if verdict is Verdict.IGNORE_INCOMPLETE:
             self.incomplete.add(ifindex)
@@ -100,11 +100,12 @@ class LinkView:
     def answer(self, name: str, message: LinkMessage | None) -> list[Change]:
         """Take the kernel's answer to a question for ``name``: None when it knows no such link.
 
-        The kernel finds a link by its altname too; an answer with another name means that no link has this one.
+        The kernel finds a link by its altname too; an answer with another name means that no link has this one. So does
+        one about a link that is no port.
         """
         changes = [] if message is None else self.apply(message)
-        if message is not None and message.name == name:
-            return changes
         owner = self._owners.get(name)
+        if message is not None and owner == message.ifindex:
+            return changes
         gone = [Change(name, None)] if owner is None else self._leave(owner, deleted=True)
         return changes + gone

@@ -17,6 +17,8 @@ Fields = tuple[str, str, str, str]
 # An entry whose content is not known: a write to it was sent and no complete reply came back.
 UNKNOWN: Final[Fields] = ("?", "", "", "")
 _LAG_PREFIX = "PortChannel"
+# Bytes that the kernel takes in no name: dev_valid_name with its own isspace (Latin-1), and % for a number to choose.
+_NOT_IN_NAMES = frozenset(b"\0/:% \t\n\v\f\r\xa0")
 
 
 class Verdict(Enum):
@@ -83,13 +85,13 @@ def flap_count(message: LinkMessage) -> int:
 def is_front_panel(name: str, prefixes: Sequence[str]) -> bool:
     """Whether a name can be a front-panel port's link.
 
-    A prefix of the configuration, but no LAG's; and a name that the kernel would take (``dev_valid_name``): 1 to 15
-    bytes, no slash, colon or white space, not ``.`` or ``..``.
+    A prefix of the configuration, but no LAG's; and a name that the kernel would take: 1 to 15 bytes, no slash, colon,
+    percent sign or white space, not ``.`` or ``..``.
     """
     raw = name.encode("utf-8", "surrogateescape")
     return (
         name.startswith(tuple(prefix for prefix in prefixes if prefix != _LAG_PREFIX))
         and 0 < len(raw) < IFNAMSIZ
         and name not in (".", "..")
-        and not any(character in "/:" or character.isspace() for character in name)
+        and not _NOT_IN_NAMES.intersection(raw)
     )

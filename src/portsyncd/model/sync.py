@@ -162,8 +162,10 @@ class PortSync:
             port.rewrite = True
         elif before is not None:
             port.flaps += max(link.flaps - before.flaps, 0)
-        if change.dipped and link is not None and admin_up(link.fields):
-            port.rewrite = True
+        if link is not None and admin_up(link.fields):
+            came_up = before is not None and not admin_up(before.fields)
+            # Redis may still hold what the link was before it went down.
+            port.rewrite = port.rewrite or change.dipped or came_up
 
     def synced(self, synced: Synced, now: float) -> None:
         """All links have been read; what they are came in by ``take`` before."""
@@ -274,10 +276,12 @@ class PortSync:
 
     def _consider(self, name: str, port: Port) -> None:
         """Note whether the port owes Redis a write; forget a name of which nothing is left."""
-        if port.owed() is not None:
-            if port.link is None:
+        op = port.owed()
+        if op is not None:
+            if op is Op.DELETE:
                 self.pending.pop(name, None)
-            if name not in self.pending:
+            # What only waits to be set needs no second try; a removal waits for nothing.
+            if op is not Op.SET or name not in self.pending:
                 self._dirty[name] = None
             return
         self._dirty.pop(name, None)
@@ -288,7 +292,7 @@ class PortSync:
 
     def _is_ready(self, name: str) -> bool:
         port = self.ports.get(name)
-        return port is not None and port.published
+        return port is not None and port.published and name not in self.pending
 
     def _recount(self, name: str) -> None:
         if name in self._expected:

@@ -32,17 +32,22 @@ def settle(*, enabled: bool, restore_count: str | None, allowed: bool = True) ->
     if not enabled or not allowed:
         remark = "warm restart is enabled in STATE_DB but not in the configuration" if enabled else ""
         return Start(warm=False, fields={"restore_count": "0"}, remark=remark)
-    if restore_count is None or not restore_count.isascii() or not restore_count.isdigit():
+    count = _number(restore_count)
+    if count is None:
         return Start(
             warm=False,
             fields={"restore_count": "0"},
             remark=f"warm restart is enabled, but {schema.WARM_KEY} has no restore_count: cold start",
         )
-    return Start(warm=True, fields={"restore_count": str(int(restore_count) + 1), "state": WarmState.INITIALIZED})
+    return Start(warm=True, fields={"restore_count": str(count + 1), "state": WarmState.INITIALIZED})
 
 
 def timer_seconds(configured: str | None, default: float) -> float:
     """CONFIG_DB ``WARM_RESTART|swss`` portsyncd_timer, 1 to 9999 seconds; anything else gives the default."""
-    if configured is not None and configured.isascii() and configured.isdigit() and 1 <= int(configured) <= 9999:
-        return float(configured)
-    return default
+    seconds = _number(configured)
+    return default if seconds is None or not 1 <= seconds <= 9999 else float(seconds)
+
+
+def _number(text: str | None) -> int | None:
+    """A decimal number as swss-common writes it (``uint32_t``); None for anything else."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) <= 10 else None

@@ -1,0 +1,26 @@
+"""portsyncd keeps a SONiC switch's Redis databases true to its kernel's links.
+
+The core decides and does nothing else: bytes, messages and the time go in, commands come out. Around it lies a thin
+shell that waits, asks the core, and carries out the answer. Lowest layer first; a room imports from layers below::
+
+    errors.py    what can go wrong, who caused it, the exit codes
+    wire/        pure: netlink datagrams, the socket filter, SONiC's schema, producer scripts, lists of databases
+    model/       pure: the SONiC rules, the links' view, the mailbox, generations, PortSync, restarts and retries
+    toml.py      TOML with line numbers
+    rules.py     what the value of a configuration key may be
+    config.py    every key with its default, rule and meaning; flags, environment, file -> Config
+    logs.py      the log's form, and its level, which can change at any time
+    backends/    the edge to kernel, Redis and files; foreign errors become ours here. base.py: what services ask of it
+    services/    Trio tasks: the reader hears the kernel, the writer tells Redis, the supervisor rebuilds what fails
+    daemon.py    puts the real things together: the tree of services, signals
+    cli/         the commands, what they print, the reference in docs/
+    __main__.py  python -m portsyncd
+    testing/     shipped fakes, builders and stands: links, Redis, orchagent, the daemon as a process
+
+An event's way: the kernel sends a datagram; ``backends.netlink`` reads as many as there are; ``wire.netlink`` decodes
+them; the reader applies them to ``model.links`` and puts what they mean into the mailbox, which keeps one entry a
+port; the writer takes them all, asks ``model.sync``, and has ``backends.redis`` write. When the kernel says that
+something was lost, or Redis was away, nothing is assumed: the links are read anew and compared with what Redis holds.
+"""
+
+__version__ = "0.1.0"

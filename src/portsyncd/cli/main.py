@@ -1,0 +1,232 @@
+"""The command tree of ``portsyncd``, and the exit codes of its ends.
+
+Start-up time counts here: what only one command needs is imported inside it.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from portsyncd import __version__
+from portsyncd.cli import render
+from portsyncd.config import DEFAULT_FILE, EXISTING_LINKS, LOG_LEVELS, Config, Override, load, read_databases
+from portsyncd.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNEXPECTED, EXIT_USAGE, ConfigError, PortsyncdError
+from portsyncd.wire.database_config import Endpoint, parse_endpoint
+
+_HELP: Final = {"help_option_names": ["-h", "--help"]}
+
+_EPILOG: Final = f"""\b
+Examples:
+  portsyncd                              run with {DEFAULT_FILE}
+  portsyncd --log-level debug            run's flags work without its name
+  portsyncd run --redis-socket /r.sock   Redis on a Unix socket
+  portsyncd check-config my.conf         is it correct, what would be used
+\b
+Configuration: flags win over environment, file, default.
+  {DEFAULT_FILE}            TOML; need not exist
+  PORTSYNCD_<SECTION>_<KEY>              any key of the file, such as
+                                         PORTSYNCD_DAEMON_LOG_LEVEL=debug
+  NO_COLOR                               no colours in the log on a terminal
+\b
+Exit codes:
+{render.exit_codes()}
+"""
+
+
+class Program(click.Group):
+    """The commands. Without the name of one, ``run`` is meant; every end has its exit code."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
+        if not args or (args[0].startswith("-") and args[0] not in own):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line and exit. Click's own way ends a wrong command line with 2."""
+        try:
+            code = super().main(*args, **{**kwargs, "prog_name": "portsyncd", "standalone_mode": False})
+        except click.ClickException as error:
+            error.show()
+            code = EXIT_USAGE if isinstance(error, click.UsageError) else error.exit_code
+        except PortsyncdError as error:
+            click.echo(render.failure(error), err=True)
+            code = error.exit_code
+        except click.Abort:
+            # SIGINT before the daemon has its own handler: it stops as it was asked to.
+            code = EXIT_OK
+        sys.exit(code)
+
+
+def _tcp(ctx: click.Context, param: click.Parameter, value: str | None) -> Endpoint | None:
+    if value is None:
+        return None
+    try:
+        endpoint = parse_endpoint(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+    if endpoint.unix_socket:
+        raise click.BadParameter("a Unix socket is named with --redis-socket", ctx, param)
+    return endpoint
+
+
+def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"portsyncd {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=Program, context_settings=_HELP, epilog=_EPILOG)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+def cli() -> None:
+    """Keep a SONiC switch's Redis databases true to its kernel's links.
+
+    Without a command: run.
+    """
+
+
+@cli.command()
+@click.option("--config", metavar="FILE", help=f"Configuration file instead of {DEFAULT_FILE}; must exist.")
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), help="Least urgent lines that are logged.")
+@click.option("--redis-socket", metavar="PATH", help="Redis on this Unix socket.")
+@click.option("--redis", metavar="HOST:PORT", callback=_tcp, help="Redis over TCP; an IPv6 address as [V6]:PORT.")
+@click.option("--namespace", metavar="NAME", help="On a switch with several ASICs: which one, as in asic0.")
+@click.option("--existing-links", type=click.Choice(EXISTING_LINKS), help="What to do with links of an earlier life.")
+@click.option("--validate-config", is_flag=True, help="Only check the configuration, as check-config does.")
+def run(config: str | None, *, validate_config: bool, **flags: Any) -> int:
+    """Run the daemon until SIGTERM or SIGINT.
+
+    It stays in the foreground and logs to standard error. Setting links down and a large receive buffer need
+    CAP_NET_ADMIN. SIGHUP reads the log level again; SIGUSR1 ends the wait for ports that hold PortInitDone back.
+    """
+    overrides = _overrides(**flags)
+
+    def reload() -> Config:
+        return load(config, os.environ, overrides)
+
+    if validate_config:
+        return _check(reload, source=config or DEFAULT_FILE, as_json=False)
+    return _run(reload)
+
+
+@cli.command("check-config")
+@click.argument("file", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check_config(file: str | None, *, as_json: bool) -> int:
+    """Check the configuration and show it.
+
+    FILE is the default file if left out; the environment counts too. Each value is shown with where it comes from.
+    All problems are reported at once, on standard error, with exit code 78.
+    """
+    return _check(lambda: load(file, os.environ, {}), source=file or DEFAULT_FILE, as_json=as_json)
+
+
+@cli.command()
+@click.option(
+    "--duration", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Seconds; 0: until Ctrl-C."
+)
+@click.option("--ports", type=click.IntRange(1, 512), default=8, show_default=True, help="How many ports.")
+@click.option("--chaos", is_flag=True, help="Kill Redis, overrun the socket, kill services, while you watch it heal.")
+@click.option("--no-tty", is_flag=True, help="Plain lines instead of the live view; also when CI is set.")
+def demo(*, duration: float, ports: int, chaos: bool, no_tty: bool) -> int:
+    """See the daemon at work, on a real kernel and a real Redis.
+
+    It makes a network namespace with ports as veth pairs and a private Redis, plays orchagent, flaps ports, and shows
+    what arrives. At the end STATE_DB must equal the kernel: exit code 0, else 1. Nothing is left behind, and nothing
+    outside is touched. Needs no privilege where unprivileged user namespaces are allowed.
+    """
+    try:
+        from portsyncd.cli.demo.stage import Options
+        from portsyncd.cli.demo.stage import run as play
+    except ImportError as error:
+        raise click.ClickException(f"{error.name} is missing; pip install 'portsyncd[demo]' brings it") from error
+    live = not no_tty and not os.environ.get("CI") and sys.stdout.isatty()
+    options = Options(ports=ports, duration=duration or float("inf"), chaos=chaos, live=live)
+    return play(options, click.echo)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the versions of what it runs on.")
+def version(*, as_json: bool) -> int:
+    """Show the version."""
+    if as_json:
+        from importlib.metadata import version as version_of
+
+        libraries = {name: version_of(name) for name in ("click", "hiredis", "redis", "structlog", "trio")}
+        click.echo(
+            render.json_text({"portsyncd": __version__, "python": platform.python_version(), "libraries": libraries})
+        )
+    else:
+        click.echo(f"portsyncd {__version__}")
+    return EXIT_OK
+
+
+def _overrides(
+    *,
+    log_level: str | None,
+    redis_socket: str | None,
+    redis: Endpoint | None,
+    namespace: str | None,
+    existing_links: str | None,
+) -> Mapping[str, Override]:
+    """The keys that run's flags stand for."""
+    if redis_socket is not None and redis is not None:
+        raise click.UsageError("--redis and --redis-socket exclude each other: Redis listens at one place.")
+    given = {
+        "daemon.log_level": ("--log-level", log_level),
+        "database.unix_socket_path": ("--redis-socket", redis_socket),
+        "database.namespace": ("--namespace", namespace),
+        "netlink.existing_links": ("--existing-links", existing_links),
+    }
+    if redis is not None:
+        # A socket in the file would win over host and port; the flag is meant to win over the file.
+        given["database.unix_socket_path"] = ("--redis", "")
+        given["database.redis_host"] = ("--redis", redis.host)
+        given["database.redis_port"] = ("--redis", str(redis.port))
+    return {path: Override(flag, text) for path, (flag, text) in given.items() if text is not None}
+
+
+def _check(read: Callable[[], Config], *, source: str, as_json: bool) -> int:
+    if not Path(source).exists():
+        source = f"{source} (there is no such file)"
+    try:
+        config = read()
+        databases = read_databases(config)
+    except ConfigError as error:
+        if as_json:
+            click.echo(render.problems_json(error))
+        click.echo(render.failure(error), err=True)
+        return EXIT_CONFIG
+    show = render.config_json if as_json else render.config_text
+    click.echo(show(config, databases, source=source))
+    return EXIT_OK
+
+
+def _run(reload: Callable[[], Config]) -> int:
+    """Run the daemon; from here on everything that goes wrong is told in the log."""
+    config = reload()
+    from portsyncd import logs
+
+    logs.configure(config.daemon.log_level, config.daemon.log_format, None, os.environ)
+    log = logs.get_logger()
+    try:
+        from portsyncd.daemon import main as daemon_main
+
+        return daemon_main(config, reload=reload)
+    except PortsyncdError as error:
+        for line in str(error).splitlines():
+            log.error(line)
+        return error.exit_code
+    except Exception as error:  # The last line of defence: whatever it was, the operator gets one line and a code.
+        log.error("stopped by an unexpected error, a fault of portsyncd; log level debug shows where", exc_info=error)
+        return EXIT_UNEXPECTED
+
+
+def main() -> None:
+    """The ``portsyncd`` command."""
+    cli()

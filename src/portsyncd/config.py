@@ -1,0 +1,332 @@
+"""The configuration: what keys there are, and how their values come from flags, environment, file and defaults.
+
+Each key is one field of one dataclass: name, default, rule and meaning stand there and nowhere else. ``parse`` is
+pure; ``load`` and ``read_databases`` read files and nothing more. All three raise ``ConfigError`` with every problem
+that they found.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from portsyncd import rules, toml
+from portsyncd.errors import ConfigError
+from portsyncd.wire import database_config as databases
+from portsyncd.wire.schema import APPL_DB, CONFIG_DB, STATE_DB
+
+DEFAULT_FILE: Final = "/etc/sonic/portsyncd.conf"
+ENVIRONMENT_PREFIX: Final = "PORTSYNCD_"
+LOG_LEVELS: Final = ("debug", "info", "notice", "warning", "error")
+EXISTING_LINKS: Final = ("auto", "adopt", "reset")
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+def _key(default: Any, rule: rules.Rule, meaning: str) -> Any:
+    return field(default_factory=lambda: default, metadata={"rule": rule, "meaning": meaning})
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonConfig:
+    """The process as a whole."""
+
+    enabled: bool = _key(
+        True, rules.Flag(), "false: stays up and does nothing (in SONiC's container any exit restarts everything)"
+    )
+    exit_to_restart: bool = _key(
+        False, rules.Flag(), "true where a manager restarts this daemon alone: an exhausted restart budget ends it"
+    )
+    log_level: str = _key("info", rules.Choice(LOG_LEVELS), "the least urgent lines that are logged")
+    log_format: str = _key(
+        "auto",
+        rules.Choice(("auto", "text", "json")),
+        "auto: for the journal under systemd, in colour on a terminal, else as text; json: one object a line",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseConfig:
+    """Where Redis is and how it is spoken to."""
+
+    redis_host: str = _key("127.0.0.1", rules.Host(), "Redis over TCP, for all databases")
+    redis_port: int = _key(6379, rules.Whole(1, databases.MAX_PORT), "TCP port of Redis")
+    unix_socket_path: str = _key("", rules.SOCKET_PATH, "Redis over this Unix socket; wins over host and port")
+    database_config: str = _key(
+        "/var/run/redis/sonic-db/database_config.json",
+        rules.Path(),
+        "SONiC's own list of databases; read where it exists, says what the keys here leave open",
+    )
+    namespace: str = _key(
+        "",
+        rules.Text(),
+        "on a switch with several ASICs: which one, as database_global.json beside database_config names it",
+    )
+    appl_db_number: int = _key(0, rules.Whole(0, 1024), "number of APPL_DB")
+    config_db_number: int = _key(4, rules.Whole(0, 1024), "number of CONFIG_DB")
+    state_db_number: int = _key(6, rules.Whole(0, 1024), "number of STATE_DB")
+    redis_endpoints: Mapping[str, databases.Endpoint] = _key(
+        {}, rules.Endpoints(), "databases that live in an instance of their own; wins over all other keys"
+    )
+    username: str = _key("", rules.Text(), "Redis user (ACL); empty: the default user")
+    password_file: str = _key("", rules.Path(), "file whose first line is the password; a password never stands here")
+    tls: bool = _key(False, rules.Flag(), "TLS to Redis; TCP only")
+    tls_ca: str = _key("", rules.Path(), "certificates to trust for tls; empty: those of the system")
+    connection_timeout_secs: float = _key(2.0, rules.Number(0.1, 60), "deadline of a connection and of one request")
+    retry_max_secs: float = _key(
+        5.0, rules.Number(0.1, 300), "longest pause between attempts to connect; on this machine at most 0.5"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NetlinkConfig:
+    """How the kernel is listened to, and which of its links are ports."""
+
+    receive_buffer_bytes: int = _key(
+        33554432, rules.Whole(65536, 1073741824), "receive buffer asked for; the kernel may grant less"
+    )
+    port_prefixes: tuple[str, ...] = _key(
+        ("Ethernet", "PortChannel"), rules.Prefixes(), "links whose names begin so are followed"
+    )
+    existing_links: str = _key(
+        "auto",
+        rules.Choice(EXISTING_LINKS),
+        "links found at a cold start: reset sets them down and ignores them, adopt keeps them, auto decides",
+    )
+    run_dir: str = _key("/run/portsyncd", rules.Path(optional=False), "folder where the list of old links is kept")
+
+
+@dataclass(frozen=True, slots=True)
+class PerformanceConfig:
+    """Bounds; beyond the last two the daemon reports itself as degraded."""
+
+    max_event_queue: int = _key(100000, rules.Whole(1, 1000000), "bound of the mailbox, in ports")
+    max_latency_us: int = _key(10000, rules.Whole(1, 10000000), "degraded above this time from event to Redis")
+    min_success_rate: float = _key(99.0, rules.Number(0, 100), "degraded below this share of writes, in percent")
+
+
+@dataclass(frozen=True, slots=True)
+class WarmRestartConfig:
+    """Warm restart."""
+
+    enabled: bool = _key(True, rules.Flag(), "false: every start is a cold one, whatever STATE_DB says")
+    eoiu_timeout_secs: float = _key(
+        10.0, rules.Number(1, 9999), "a first sync that takes longer is completed and counted as a timeout"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The effective configuration.
+
+    given: the keys that somebody set, whatever to, as "section.key" -> where.
+    """
+
+    daemon: DaemonConfig = field(default_factory=DaemonConfig)
+    database: DatabaseConfig = field(default_factory=DatabaseConfig)
+    netlink: NetlinkConfig = field(default_factory=NetlinkConfig)
+    performance: PerformanceConfig = field(default_factory=PerformanceConfig)
+    warm_restart: WarmRestartConfig = field(default_factory=WarmRestartConfig)
+    given: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+class Override(NamedTuple):
+    """A value from the command line: the flag as the operator wrote it, and the text given to it."""
+
+    flag: str
+    text: str
+
+
+def sections() -> dict[str, type[Any]]:
+    """The dataclass of each section. Of each of its ``fields``, ``metadata`` holds ``rule`` and ``meaning``."""
+    types = ((each.name, each.type) for each in fields(Config))
+    return {name: each for name, each in types if isinstance(each, type) and is_dataclass(each)}
+
+
+def variable(path: str) -> str:
+    """The environment variable of "section.key"."""
+    return ENVIRONMENT_PREFIX + path.replace(".", "_").upper()
+
+
+def parse(
+    text: str,
+    *,
+    source: str = "configuration",
+    environ: Mapping[str, str] = _NOTHING,
+    overrides: Mapping[str, Override] = _NOTHING,
+) -> Config:
+    """Put a configuration together from TOML text, environment variables and flags (by "section.key").
+
+    Every value is checked, also one that another overrides. Raises ``ConfigError``.
+    """
+    reading = _Reading(environ)
+    reading.file(text, source)
+    reading.environment()
+    for path, override in overrides.items():
+        reading.text(path, override.text, "command line", override.flag)
+    if not reading.problems:
+        reading.together()
+    if reading.problems:
+        raise ConfigError(reading.problems)
+    return Config(
+        **{name: section(**reading.values[name]) for name, section in sections().items()}, given=reading.given
+    )
+
+
+def load(path: str | None, environ: Mapping[str, str], overrides: Mapping[str, Override]) -> Config:
+    """``parse`` the file at ``path``; None stands for the default file, which need not exist."""
+    source = DEFAULT_FILE if path is None else path
+    text = _read(source)
+    if text is None and path is not None:
+        raise ConfigError([f"{path}: there is no such file"])
+    return parse(text or "", source=source, environ=environ, overrides=overrides)
+
+
+def read_databases(config: Config) -> dict[str, databases.Database]:
+    """Where each database is, by its SONiC name, with what SONiC's own files say about what is not configured."""
+    database, given = config.database, config.given
+    explicit = None
+    if database.unix_socket_path:
+        explicit = databases.Endpoint(unix_socket=database.unix_socket_path)
+    elif "database.redis_host" in given or "database.redis_port" in given:
+        explicit = databases.Endpoint(host=database.redis_host, port=database.redis_port)
+    numbers = {
+        name: number
+        for name, key, number in (
+            (APPL_DB, "appl_db_number", database.appl_db_number),
+            (CONFIG_DB, "config_db_number", database.config_db_number),
+            (STATE_DB, "state_db_number", database.state_db_number),
+        )
+        if f"database.{key}" in given
+    }
+    return databases.resolve(
+        known=_known_databases(database, explicit_file="database.database_config" in given),
+        explicit=explicit,
+        endpoints=database.redis_endpoints,
+        numbers=numbers,
+    )
+
+
+def _known_databases(database: DatabaseConfig, *, explicit_file: bool) -> dict[str, databases.Database]:
+    path = database.database_config
+    if database.namespace:
+        listing = str(Path(path).with_name("database_global.json")) if path else "database_global.json"
+        text = _read(listing)
+        if text is None:
+            raise ConfigError([f"{listing}: there is no such file, but namespace {database.namespace} needs it"])
+        path = databases.parse_database_global(text, listing, database.namespace)
+        explicit_file = True
+    text = _read(path) if path else None
+    if text is not None:
+        return databases.parse_database_config(text, path)
+    if explicit_file and path:
+        raise ConfigError([f"{path}: there is no such file"])
+    return {}
+
+
+def _read(path: str) -> str | None:
+    """The text of a file, None if there is none. Raises ``ConfigError`` for one that cannot be read."""
+    try:
+        return Path(path).read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        # ValueError: not UTF-8, or a NUL byte in the path.
+        raise ConfigError([f"{path}: cannot be read: {error}"]) from error
+
+
+class _Reading:
+    """One run of ``parse``: values and problems as they are found; what comes later wins."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.problems: list[str] = []
+        self.given: dict[str, str] = {}
+        self.places: dict[str, str] = {}
+        self.values: dict[str, dict[str, Any]] = {name: {} for name in sections()}
+        self.rules = {
+            f"{name}.{key.name}": key.metadata["rule"]
+            for name, section in sections().items()
+            for key in fields(section)
+        }
+
+    def file(self, text: str, source: str) -> None:
+        try:
+            document = toml.parse(text)
+        except toml.TomlError as error:
+            self.problems.append(f"{_place(source, error.line)}: not TOML: {error}")
+            return
+        lines = toml.lines(text)
+        for section, table in document.items():
+            place = _place(source, lines.get((section,)))
+            if section not in self.values:
+                meant = _meant(section, {name: f"[{name}]" for name in self.values}, self.values)
+                self.problems.append(f"{place}: {section}: unknown section{meant}")
+            elif not isinstance(table, dict):
+                self.problems.append(f"{place}: {section} = {_shown(table)}: must be a section, [{section}], with keys")
+            else:
+                for name, value in table.items():
+                    self.key(section, name, value, _place(source, lines.get((section, name))))
+
+    def key(self, section: str, name: str, value: object, place: str) -> None:
+        """A key of the file, in a section that exists."""
+        path = f"{section}.{name}"
+        if path in self.rules:
+            self.value(path, value, f"{place}: {path}", place)
+        elif "password" in name:
+            hint = "; a password stands in a file of its own, which database.password_file names"
+            self.problems.append(f"{place}: {path}: unknown key{hint}")
+        else:
+            siblings = [key.name for key in fields(sections()[section])]
+            meant = _meant(name, {path.partition(".")[2]: path for path in self.rules}, siblings)
+            self.problems.append(f"{place}: {path}: unknown key{meant}")
+
+    def environment(self) -> None:
+        paths = {variable(path): path for path in self.rules}
+        short = {name.removeprefix(ENVIRONMENT_PREFIX): name for name in paths}
+        for name in sorted(name for name in self.environ if name.startswith(ENVIRONMENT_PREFIX)):
+            if name in paths:
+                self.text(paths[name], self.environ[name], "environment", name)
+            else:
+                meant = _meant(name.removeprefix(ENVIRONMENT_PREFIX), short, [f"{ENVIRONMENT_PREFIX}<SECTION>_<KEY>"])
+                self.problems.append(f"environment: {name}: unknown key{meant}")
+
+    def text(self, path: str, text: str, kind: str, name: str) -> None:
+        """The value of a variable or a flag called ``name``."""
+        self.value(path, self.rules[path].read(text), f"{kind}: {name}", name)
+
+    def value(self, path: str, value: object, place: str, origin: str) -> None:
+        """Check one value. place: how a problem with it begins. origin: what ``given`` says about it."""
+        section, _, key = path.partition(".")
+        try:
+            self.values[section][key] = self.rules[path].check(value, self.environ)
+        except ValueError as error:
+            self.problems.append(f"{place} = {_shown(value)}: {error}")
+        else:
+            self.given[path], self.places[path] = origin, place
+
+    def together(self) -> None:
+        """What is wrong only in combination."""
+        database = self.values["database"]
+        if database.get("tls_ca") and not database.get("tls"):
+            self.problems.append(f"{self.places['database.tls_ca']}: has no effect without database.tls = true")
+
+
+def _place(source: str, line: int | None) -> str:
+    return source if line is None else f"{source}:{line}"
+
+
+def _shown(value: object) -> str:
+    """A value for a message: without the password that an address may hold, and cut if it is long."""
+    text = re.sub(r'[^\s"/@]+@', "***@", toml.show(value))
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _meant(name: str, known: Mapping[str, str], otherwise: Iterable[str]) -> str:
+    """What may have been meant by ``name``. known: what is compared -> what is then said."""
+    # Only a mistake needs it, and a start should not pay for it.
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {known[close[0]]}?" if close else f"; there are {', '.join(otherwise)}"

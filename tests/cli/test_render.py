@@ -1,0 +1,66 @@
+"""What the commands print."""
+
+import json
+
+from portsyncd import errors
+from portsyncd.cli import render
+from portsyncd.config import parse
+from portsyncd.wire.database_config import Database, Endpoint
+
+TEXT = """
+daemon.log_level = "debug"
+[database]
+unix_socket_path = "/run/$NAME\\u0022.sock"
+redis_endpoints = { STATE_DB = "[::1]:5" }
+connection_timeout_secs = 1
+[netlink]
+port_prefixes = ["Ethernet"]
+"""
+CONFIG = parse(TEXT, source="f", environ={"NAME": "ä", "PORTSYNCD_DATABASE_TLS": "false"})
+DATABASES = {"APPL_DB": Database("APPL_DB", Endpoint(unix_socket="/s"), 0, ":")}
+
+
+def test_what_is_shown_is_a_configuration_with_the_same_effect() -> None:
+    shown = render.config_text(CONFIG, DATABASES, source="f")
+    again = parse(shown)
+    assert again == CONFIG
+    assert set(again.given) == set(CONFIG.given)
+
+
+def test_each_value_is_shown_with_where_it_comes_from() -> None:
+    lines = render.config_text(CONFIG, DATABASES, source="f").splitlines()
+    assert lines[0] == "# f"
+    assert 'log_level = "debug"  # f:2' in lines
+    assert "tls = false  # PORTSYNCD_DATABASE_TLS" in lines
+    assert "# redis_port = 6379" in lines
+    assert lines[-1] == '#   APPL_DB    number 0, separator ":", at unix:/s'
+
+
+def test_the_same_as_json() -> None:
+    document = json.loads(render.config_json(CONFIG, DATABASES, source="f"))
+    assert document["ok"] is True
+    assert document["source"] == "f"
+    assert document["config"]["daemon"]["log_level"] == {"value": "debug", "from": "f:2"}
+    assert document["config"]["database"]["redis_endpoints"]["value"] == {"STATE_DB": "[::1]:5"}
+    assert document["config"]["database"]["redis_port"] == {"value": 6379, "from": "default"}
+    assert document["databases"] == {"APPL_DB": {"endpoint": "unix:/s", "number": 0, "separator": ":"}}
+
+
+def test_problems_of_a_configuration() -> None:
+    one, two = errors.ConfigError(["f:1: a"]), errors.ConfigError(["f:1: a", "f:2: b"])
+    assert render.failure(one).splitlines()[:2] == [
+        "portsyncd: the configuration has a problem, so nothing was started.",
+        "  f:1: a",
+    ]
+    assert "has 2 problems" in render.failure(two)
+    assert json.loads(render.problems_json(two)) == {"ok": False, "problems": ["f:1: a", "f:2: b"]}
+
+
+def test_other_errors_speak_for_themselves() -> None:
+    assert render.failure(errors.NoPermissionError("grant CAP_NET_ADMIN")) == "portsyncd: grant CAP_NET_ADMIN"
+
+
+def test_every_exit_code_of_an_error_is_explained() -> None:
+    codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    assert set(render.EXIT_CODES) == codes
+    assert render.exit_codes().count("\n") == len(codes) - 1
