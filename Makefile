@@ -25,11 +25,11 @@ demo: $(VENV)/.demo  ## the real daemon against a real Redis and the kernel, wit
 
 .PHONY: test
 test: programs $(VENV)/.dev  ## all tests, with branch coverage (needs root for those that make links)
-	@$(PY) -m pytest --numprocesses $(WORKERS) --cov $(ARGS)
+	@$(PY) -m pytest --numprocesses $(WORKERS) $(ARGS) --cov
 
 .PHONY: e2e
 e2e: programs $(VENV)/.dev  ## the end-to-end tests alone: the daemon as a process, kernel and Redis
-	@$(PY) -m pytest tests/e2e $(ARGS)
+	@$(PY) -m pytest --numprocesses $(WORKERS) tests/e2e $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.dev  ## what needs no running: lint, format, types, direction of imports

@@ -23,33 +23,36 @@ NEEDED_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Make marker and fixture one: a test with either of ``root`` and ``require_root`` has both."""
+    """Mark what asks for the fixture ``require_root``, so that ``-m 'not root'`` leaves it out too."""
     for item in items:
-        if not isinstance(item, pytest.Function):
-            continue
-        if "require_root" in item.fixturenames:
+        if isinstance(item, pytest.Function) and "require_root" in item.fixturenames:
             item.add_marker("root")
-        elif item.get_closest_marker("root"):
-            item.fixturenames.insert(0, "require_root")
 
 
-@pytest.fixture(scope="session")
-def missing_capabilities() -> list[str]:
-    """The names of the capabilities that tests marked ``root`` need and this process has not."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail a test marked ``root`` before its fixtures try what they may not do."""
+    if item.get_closest_marker("root"):
+        fail_without_capabilities()
+
+
+def fail_without_capabilities() -> None:
+    """Fail the test unless this process may make network namespaces and links."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     effective = int(status["CapEff"], 16)
-    return [name for name, bit in NEEDED_CAPABILITIES.items() if not effective >> bit & 1]
-
-
-@pytest.fixture
-def require_root(missing_capabilities: list[str]) -> None:
-    """Fail unless this process may make network namespaces and links."""
-    if missing_capabilities:
+    missing = [name for name, bit in NEEDED_CAPABILITIES.items() if not effective >> bit & 1]
+    if missing:
         pytest.fail(
-            f"this test makes network namespaces and links and needs {' and '.join(missing_capabilities)}: "
+            f"this test makes network namespaces and links and needs {' and '.join(missing)}: "
             "run it as root, or leave such tests out with -m 'not root'",
             pytrace=False,
         )
+
+
+@pytest.fixture
+def require_root() -> None:
+    """What the marker ``root`` does, for a fixture that needs it."""
+    fail_without_capabilities()
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,8 @@ class RedisConnection:
         waits = self._waits
         with self._edge(self._timeout):
             await self._write(requests)
+            # Nothing can have come yet: to look first would cost an exception.
+            await trio.lowlevel.wait_readable(self._socket())
             for _ in requests:
                 try:
                     replies.append(await self._reply())

@@ -8,7 +8,7 @@ token bucket lets isolated events through without delay; a lasting stream is rea
 class Pacer:
     """A token bucket. burst: reads without a pause; interval: seconds between the reads of a lasting stream."""
 
-    def __init__(self, *, burst: int = 32, interval: float = 0.010) -> None:
+    def __init__(self, *, burst: int = 32, interval: float = 0.015) -> None:
         self._burst = float(burst)
         self._interval = interval
         self._tokens = float(burst)

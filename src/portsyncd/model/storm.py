@@ -59,7 +59,7 @@ class StormMeter:
 
     def flush(self, now: float) -> Storm | None:
         """Close the window if its second is over at ``now``; returns it if it was a storm."""
-        if self._since is None or now - self._since < WINDOW_SECONDS:
+        if self._since is None or now < self._since + WINDOW_SECONDS:
             return None
         storm = Storm(self._events, len(self._ports)) if self._events >= self._threshold else None
         self._since = None

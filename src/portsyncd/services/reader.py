@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 import trio
@@ -11,7 +12,7 @@ import trio
 from portsyncd.backends.base import LinkSource
 from portsyncd.errors import DecodeError
 from portsyncd.logs import get_logger
-from portsyncd.model.links import LinkView
+from portsyncd.model.links import Change, LinkView
 from portsyncd.model.mailbox import Synced
 from portsyncd.model.pacing import Pacer
 from portsyncd.model.storm import WINDOW_SECONDS, Storm, StormMeter
@@ -20,8 +21,9 @@ from portsyncd.wire.netlink import Folder, LinkMessage, decode
 
 log = get_logger()
 
-# Datagrams read before other tasks may run.
+# Datagrams read before other tasks may run, and how often in a row before what was read is applied.
 BUDGET = 1024
+TURNS = 8
 # A dump that the kernel interrupts is repeated so often, then taken as it is and tried again after a while.
 _INTERRUPTED_REPEATS = 3
 _FIRST_RETRY_SECONDS = 1.0
@@ -73,6 +75,8 @@ class Reader:
         self._waiting = trio.CancelScope()
         # The first full read of this process has not ended yet.
         self._first = True
+        # Ifindexes that the first dump showed, until they are deleted.
+        self._originals: set[int] = set()
         # Nobody listened for a while, so that events may have been missed.
         self._gap = False
         self._told_at = -inf
@@ -147,25 +151,46 @@ class Reader:
 
     async def _read(self, source: LinkSource) -> None:
         """One wake-up: read what is there, up to the budget; what is left wakes us again, after others have run."""
-        received = source.receive(BUDGET)
-        if received.lost:
+        before = self._events
+        lost, drained = await self._gather(source, TURNS)
+        if lost:
             self._overrun()
-        in_stream = received.drained and received.datagrams
+        in_stream = drained and self._events > before
         self._pause = self._pacer.pause(trio.current_time()) if in_stream else 0.0
-        self._absorb(received.datagrams)
         await self._follow_up(source)
         self._inbox.poke()
+
+    async def _gather(self, source: LinkSource, turns: float) -> tuple[bool, bool]:
+        """Read the event socket in turns, between which other tasks run, until it is empty or the turns are used up.
+
+        What was read is folded as a whole and applied at the end. Returns whether events were lost, and whether the
+        socket was empty.
+        """
+        folder = Folder()
+        lost = drained = False
+        try:
+            while not drained:
+                received = source.receive(BUDGET)
+                for datagram in received.datagrams:
+                    folder.add(datagram)
+                lost, drained = lost or received.lost, received.drained
+                turns -= 1
+                if turns <= 0:
+                    break
+                if not drained:
+                    await trio.lowlevel.checkpoint()
+        finally:
+            # Also when cancelled meanwhile: nobody else will get what was read.
+            self._apply(folder)
+        return lost, drained
 
     def _overrun(self) -> None:
         self._overruns += 1
         self._due.add(OVERRUN)
 
-    def _absorb(self, datagrams: Iterable[bytes]) -> None:
-        """Apply datagrams to the view, and put what they changed into the mailbox."""
+    def _apply(self, folder: Folder) -> None:
+        """Apply what was read to the view, and put what it changed into the mailbox."""
         now = trio.current_time()
-        folder = Folder()
-        for datagram in datagrams:
-            folder.add(datagram)
         kept = folder.take()
         names: set[str] = set()
         self._events += folder.count
@@ -182,13 +207,25 @@ class Reader:
                 self._overrun()
             for message in decoded.links:
                 changes = self._view.apply(message)
-                self._inbox.put(changes, now)
+                self._put(changes, now)
                 names.update(change.name for change in changes)
         for ifindex in folder.admin_downs:
             name = self._view.name_of(ifindex)
             if name is not None:
                 self._inbox.note_admin_down(name)
         self._report(self._storm.feed(now, folder.count, names))
+
+    def _put(self, changes: Sequence[Change], now: float) -> None:
+        """Into the mailbox. Only a link that the first dump showed can be an old one, so of all that are deleted only
+        theirs are told: each once, which bounds the mailbox whatever comes and goes while Redis is away."""
+        told = []
+        for change in changes:
+            if change.ifindex in self._originals:
+                self._originals.discard(change.ifindex)
+            elif change.ifindex:
+                change = change._replace(ifindex=0)  # noqa: PLW2901 - the same change, less what nobody needs
+            told.append(change)
+        self._inbox.put(told, now)
 
     async def _follow_up(self, source: LinkSource) -> None:
         """Ask for what the events left open: links whose message was incomplete, and links that came into the range of
@@ -210,7 +247,7 @@ class Reader:
             now = trio.current_time()
             for message in await source.ask(open_questions):
                 if message is not None:
-                    self._inbox.put(self._view.apply(message), now)
+                    self._put(self._view.apply(message), now)
 
     # ---- the full re-read
 
@@ -227,7 +264,9 @@ class Reader:
             drops = source.drops()
             # 2. and 3. The kernel keeps the events that come during the dump; they are applied after it.
             seen: set[int] = set()
-            interrupted_now = await source.dump(lambda links: self._take_dumped(links, seen))
+            interrupted_now = await source.dump(partial(self._take_dumped, seen))
+            if self._first:
+                self._originals = set(seen)
             lost_now = await self._drain(source)
             # 4. Anything lost meanwhile: once more.
             if lost_now or source.drops() != drops:
@@ -251,34 +290,28 @@ class Reader:
 
     async def _drain(self, source: LinkSource) -> bool:
         """Read the event socket until it is empty, whatever the budget. Returns whether events were lost."""
-        lost = False
-        while True:
-            received = source.receive(BUDGET)
-            if received.lost:
-                lost = True
-                self._overruns += 1
-            self._absorb(received.datagrams)
-            if received.drained:
-                # What a datagram here asked for is what is being done.
-                lost = lost or OVERRUN in self._due
-                self._due.discard(OVERRUN)
-                return lost
-            await trio.lowlevel.checkpoint()
+        lost, _ = await self._gather(source, inf)
+        self._overruns += lost
+        # What a datagram here asked for is what is being done.
+        lost = lost or OVERRUN in self._due
+        self._due.discard(OVERRUN)
+        return lost
 
-    def _take_dumped(self, links: Sequence[LinkMessage], seen: set[int]) -> None:
+    def _take_dumped(self, seen: set[int], links: Sequence[LinkMessage]) -> None:
         now = trio.current_time()
         for message in links:
             seen.add(message.ifindex)
-            self._inbox.put(self._view.apply(message), now)
+            self._put(self._view.apply(message), now)
 
     async def _ask_for_absent(self, source: LinkSource, seen: set[int]) -> None:
-        lacking = self._view.lacking(seen)
-        names = lacking + [name for name in self._asked if not self._view.has(name)]
-        self._asked.clear()
+        asked = frozenset(self._asked)
+        names = self._view.lacking(seen) + [name for name in asked if not self._view.has(name)]
         answers = await source.ask(names)
+        # Only now: where the question failed, the next re-read asks it again.
+        self._asked -= asked
         now = trio.current_time()
         for name, message in zip(names, answers, strict=True):
-            self._inbox.put(self._view.answer(name, message), now)
+            self._put(self._view.answer(name, message), now)
 
     def _finish(self, synced: Synced, started: float) -> None:
         now = trio.current_time()

@@ -5,7 +5,7 @@ everything anew. It never fails because of Redis.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,11 +57,11 @@ class Kernel(Protocol):
 class WriterStatistics:
     """What the writer has done since the process began, and where it stands.
 
-    connected: a session with Redis is open and its databases are usable. problem: why not, "" when connected.
-    sessions: how many there have been. writes: port writes acknowledged; lost_writes: those whose
-    outcome is unknown. round_trips: requests for commands. latencies: seconds from reading an event to Redis' acknowledgement, newest last.
-    in_sync, initialized, generation, warm: see ``model.sync``. counts: ports by state. awaited: what PortInitDone waits for,
-    with the reason.
+    connected: a session with Redis is open and its databases are usable; problem: why not, "" when connected. sessions:
+    how many there have been. writes: port writes acknowledged; lost_writes: those whose outcome is unknown. round_trips:
+    commands carried out. latencies: seconds from reading an event to Redis' acknowledgement, newest last. in_sync,
+    initialized, generation, warm: see ``model.sync``. counts: ports by state. awaited: what PortInitDone waits for, and
+    why.
     """
 
     connected: bool

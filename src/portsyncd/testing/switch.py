@@ -40,14 +40,24 @@ def config_row(number: int) -> dict[str, str]:
 class Switch:
     """One switch with its own namespace, Redis and folder; the daemon is configured and not yet started.
 
+    server: a Redis to use instead of a plain one. state_server: another one for STATE_DB (``config`` has to say so too).
+    Neither may run yet.
+
     A context manager: everything that it started ends with the block.
     """
 
     def __init__(
-        self, folder: Path, *, config: Config | None = None, server: RedisServer | None = None, **daemon_options: Any
+        self,
+        folder: Path,
+        *,
+        config: Config | None = None,
+        server: RedisServer | None = None,
+        state_server: RedisServer | None = None,
+        **daemon_options: Any,
     ) -> None:
         self._stack = ExitStack()
         self.redis = server or RedisServer(folder)
+        self.state_redis = state_server or self.redis
         self.namespace = self._stack.enter_context(NetworkNamespace())
         self.links = self._stack.enter_context(Links(self.namespace))
         self.kernel = self._stack.enter_context(Burst(self.namespace))
@@ -68,7 +78,7 @@ class Switch:
     @property
     def state_db(self) -> redis.Redis:
         """A client of STATE_DB."""
-        return self.redis.client(schema.DEFAULT_NUMBERS[schema.STATE_DB])
+        return self.state_redis.client(schema.DEFAULT_NUMBERS[schema.STATE_DB])
 
     # ---- what an operator and the other daemons do
 
@@ -201,11 +211,13 @@ class Switch:
         self.orchagent.stop()
         self.daemon.kill()
         self.redis.close()
+        self.state_redis.close()
         self._stack.close()
 
     def __enter__(self) -> Self:
         try:
-            self.redis.__enter__()
+            for server in {self.redis, self.state_redis}:
+                server.start()
         except BaseException:
             # Also on an interrupt: the namespace would stay for as long as this process lives.
             self.close()

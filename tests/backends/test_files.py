@@ -1,0 +1,99 @@
+"""The file that keeps the list of old links, and everything that may be wrong with it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import trio.testing
+
+from portsyncd.backends import files
+from portsyncd.backends.files import OldLinksFile, Place
+from portsyncd.errors import FileError
+from portsyncd.model.commands import OldLinks
+
+OLD = OldLinks("abc", frozenset({3, 17}))
+
+
+def kept(folder: Path) -> Path:
+    return folder / "old_links.json"
+
+
+async def test_what_is_saved_is_loaded_and_the_newest_counts(tmp_path: Path) -> None:
+    store = OldLinksFile(tmp_path / "run" / "portsyncd")
+    assert await store.load() is None
+    await store.save(OldLinks("before", frozenset({1})))
+    await store.save(OLD)
+    assert await OldLinksFile(tmp_path / "run" / "portsyncd").load() == OLD
+    await store.save(OldLinks("abc", frozenset()))
+    assert await store.load() == OldLinks("abc", frozenset())
+    assert [path.name for path in kept(tmp_path / "run" / "portsyncd").parent.iterdir()] == ["old_links.json"]
+
+
+@pytest.mark.parametrize("other", [Place("another boot", 1), Place("this boot", 2)])
+async def test_ifindexes_of_another_boot_or_namespace_mean_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Place
+) -> None:
+    place = Place("this boot", 1)
+    monkeypatch.setattr(files, "here", lambda: place)
+    store = OldLinksFile(tmp_path)
+    await store.save(OLD)
+    place = other
+    assert await store.load() is None
+    place = Place("this boot", 1)
+    assert await store.load() == OLD
+
+
+def test_a_place_is_this_boot_and_this_namespace() -> None:
+    place = files.here()
+    assert len(place.boot_id) == 36
+    assert place.network_namespace == Path("/proc/self/ns/net").stat().st_ino
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b'{"boot_id": "x"}',
+        b'"text"',
+        b"[" * 100_000,
+    ],
+)
+async def test_whatever_else_stands_there_is_as_good_as_nothing(tmp_path: Path, content: bytes) -> None:
+    kept(tmp_path).write_bytes(content)
+    assert await OldLinksFile(tmp_path).load() is None
+
+
+@pytest.mark.parametrize("ifindexes", [None, 3, ["x"], [[1]], {"a": 1}])
+async def test_a_list_that_is_none_is_as_good_as_nothing(tmp_path: Path, ifindexes: object) -> None:
+    store = OldLinksFile(tmp_path)
+    await store.save(OLD)
+    content = json.loads(kept(tmp_path).read_text())
+    kept(tmp_path).write_text(json.dumps(content | {"ifindexes": ifindexes}))
+    assert await store.load() is None
+
+
+async def test_a_folder_in_its_place_cannot_be_read_nor_replaced(tmp_path: Path) -> None:
+    kept(tmp_path).mkdir()
+    (kept(tmp_path) / "something").touch()
+    store = OldLinksFile(tmp_path)
+    assert await store.load() is None
+    with pytest.raises(FileError, match=r"could not write .*old_links\.json"):
+        await store.save(OLD)
+
+
+async def test_a_folder_that_cannot_be_made_is_our_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError):
+        await OldLinksFile(tmp_path / "file" / "run").save(OLD)
+
+
+async def test_reading_and_writing_let_others_run(tmp_path: Path) -> None:
+    store = OldLinksFile(tmp_path)
+    with trio.testing.assert_checkpoints():
+        await store.save(OLD)
+    with trio.testing.assert_checkpoints():
+        await store.load()

@@ -1,0 +1,223 @@
+"""What is particular to the real netlink source: its sockets, whom it believes, and what it does when refused.
+
+What it has in common with the fake is held by ``tests/contract/test_link_source.py``; its filter by ``test_filter``.
+"""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+
+import pytest
+import trio
+
+from portsyncd.backends import netlink
+from portsyncd.backends.netlink import NetlinkSource
+from portsyncd.errors import LinkSourceError
+from portsyncd.testing import burst, frames
+from portsyncd.testing.burst import Burst
+from portsyncd.testing.links import Links
+from portsyncd.testing.netns import NetworkNamespace
+from portsyncd.wire import netlink as wire
+from portsyncd.wire.netlink import LinkMessage, decode, link_request
+from tests.backends.capabilities import without_net_admin
+
+pytestmark = pytest.mark.root
+
+# asm-generic/socket.h
+SO_LOCK_FILTER = 44
+DEADLINE_SECONDS = 20.0
+BUFFER_BYTES = 4 << 20
+FORGED = LinkMessage(False, 0, 4711, 0, "Ethernet4711", 1500)
+
+
+@pytest.fixture
+def namespace() -> Iterator[NetworkNamespace]:
+    # Trio runs in this thread, and sockets belong to the namespace in which they are made.
+    with NetworkNamespace() as namespace, namespace.enter():
+        yield namespace
+
+
+@pytest.fixture
+def links(namespace: NetworkNamespace) -> Iterator[Links]:
+    with Links(namespace) as links:
+        yield links
+
+
+@pytest.fixture
+async def source(namespace: NetworkNamespace) -> AsyncIterator[NetlinkSource]:
+    with closing(make()) as source:
+        source.open()
+        yield source
+
+
+def make() -> NetlinkSource:
+    return NetlinkSource(receive_buffer_bytes=BUFFER_BYTES, prefixes=("Ethernet", "PortChannel"))
+
+
+def events(source: NetlinkSource) -> socket.socket:
+    assert source._events is not None
+    return source._events
+
+
+def heard(source: NetlinkSource) -> list[str]:
+    """The names of all link messages that wait."""
+    return [link.name for datagram in source.receive(1000).datagrams for link in decode(datagram).links]
+
+
+# ---- the event socket
+
+
+async def test_an_event_longer_than_the_buffer_counts_as_lost(
+    links: Links, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(netlink, "_LARGEST_EVENT", 512)
+    with closing(make()) as source:
+        source.open()
+        links.add("Ethernet0", "ifb")
+        received = source.receive(10)
+    assert (received.datagrams, received.lost, received.drained) == ([], True, True)
+
+
+async def test_only_the_kernel_is_believed_on_the_event_socket(links: Links, source: NetlinkSource) -> None:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as forger:
+        port_id, _ = events(source).getsockname()
+        assert forger.sendto(frames.link(FORGED), (port_id, 0)) > 0
+        links.add("Ethernet0", "ifb")
+        received = source.receive(10)
+    assert [link.name for datagram in received.datagrams for link in decode(datagram).links] == ["Ethernet0"]
+    assert not received.lost
+
+
+async def test_only_the_kernel_is_believed_when_it_is_asked(namespace: NetworkNamespace) -> None:
+    with (
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as forger,
+        netlink._socket() as question,
+    ):
+        question.bind((0, 0))
+        forger.sendto(frames.link(FORGED, sequence=1), (question.getsockname()[0], 0))
+        question.send(link_request(1, "lo"))
+        (answer,) = decode(await netlink._receive(question)).links
+    assert answer.name == "lo"
+
+
+async def test_without_the_capability_the_buffer_is_what_the_system_grants(namespace: NetworkNamespace) -> None:
+    wanted = 1 << 30
+    source = NetlinkSource(receive_buffer_bytes=wanted, prefixes=("Ethernet",))
+    with without_net_admin(), closing(source):
+        source.open()
+        with netlink._socket() as unprivileged:
+            unprivileged.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
+            granted = unprivileged.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        assert source.receive_buffer_bytes == granted < wanted
+        # All else needs no privilege.
+        assert not await source.dump(lambda _links: None)
+        (answer,) = await source.ask(["lo"])
+        assert answer is not None
+
+
+async def test_a_filter_that_is_refused_leaves_everything_to_be_heard(links: Links, source: NetlinkSource) -> None:
+    events(source).setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+    source.listen_to(1, 0)
+    assert not source.filtering
+    links.add("noise", "ifb")
+    links.add("Ethernet0", "ifb")
+    assert heard(source) == ["noise", "Ethernet0"]
+
+
+async def test_any_other_error_of_the_event_socket_is_ours(source: NetlinkSource) -> None:
+    # A datagram that nobody takes comes back as ECONNREFUSED at the next read.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as broken:
+        broken.setblocking(False)
+        broken.connect(("127.0.0.1", 9))
+        broken.send(b"x")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(source, "_events", broken)
+            with trio.fail_after(DEADLINE_SECONDS):
+                await source.readable()
+            with pytest.raises(LinkSourceError, match="event socket failed"):
+                source.receive(1)
+
+
+# ---- questions
+
+
+async def test_a_dump_that_the_kernel_refuses_is_our_error(
+    source: NetlinkSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No such message type; asked for a dump of it, the kernel answers EOPNOTSUPP.
+    monkeypatch.setattr(wire, "dump_request", lambda number: frames.message(1000, flags=0x301, sequence=number))
+    with pytest.raises(LinkSourceError, match="could not dump the links"):
+        await source.dump(lambda _links: None)
+
+
+async def test_a_question_that_the_kernel_refuses_is_our_error(
+    source: NetlinkSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def request(number: int, _target: str | int) -> bytes:
+        return frames.message(1000, flags=0x1, sequence=number)
+
+    monkeypatch.setattr(wire, "link_request", request)
+    monkeypatch.setattr(wire, "set_down_request", request)
+    with pytest.raises(LinkSourceError, match="could not ask for single links"):
+        await source.ask(["Ethernet0"])
+    with pytest.raises(LinkSourceError, match="could not set links down"):
+        await source.set_down([1])
+
+
+async def test_an_answer_that_does_not_come_is_our_error(
+    source: NetlinkSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # NLMSG_NOOP: the kernel says nothing to that.
+    monkeypatch.setattr(wire, "dump_request", lambda number: frames.message(1, flags=0x1, sequence=number))
+    monkeypatch.setattr(netlink, "_ANSWER_SECONDS", 0.05)
+    with pytest.raises(LinkSourceError, match="answer did not come"):
+        await source.dump(lambda _links: None)
+
+
+async def test_others_run_during_a_long_dump(source: NetlinkSource, namespace: NetworkNamespace) -> None:
+    with Burst(namespace) as kernel:
+        kernel.send(burst.add_port(f"Ethernet{number}") for number in range(400))
+    turns, links = 0, 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    def count(some: object) -> None:
+        nonlocal links
+        assert isinstance(some, list)
+        links += len(some)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        await source.dump(count)
+        nursery.cancel_scope.cancel()
+    assert links == 801
+    assert turns > 2
+
+
+async def test_questions_leave_no_descriptor_behind(source: NetlinkSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    def descriptors() -> set[str]:
+        # Of sockets only: whatever else this process opens meanwhile is not ours.
+        links = (os.path.realpath(entry.path) for entry in os.scandir("/proc/self/fd"))
+        return {link for link in links if "socket:" in link}
+
+    def refuse(_links: object) -> None:
+        raise ZeroDivisionError
+
+    before = descriptors()
+    await source.dump(lambda _links: None)
+    await source.ask(["lo", "Ethernet0", 1])
+    await source.set_down([4711])
+    with pytest.raises(ZeroDivisionError):
+        await source.dump(refuse)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await source.ask(["lo"])
+    monkeypatch.setattr(wire, "dump_request", lambda number: frames.message(1000, flags=0x301, sequence=number))
+    with pytest.raises(LinkSourceError):
+        await source.dump(lambda _links: None)
+    assert descriptors() == before

@@ -1,0 +1,391 @@
+"""What every ``LinkSource`` does: the shipped fake and the real one, held to the same tests."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytest
+import trio
+
+from portsyncd.backends.base import LinkSource
+from portsyncd.backends.netlink import NetlinkSource
+from portsyncd.errors import LinkSourceError, NoPermissionError
+from portsyncd.testing.fake_kernel import FakeKernel
+from portsyncd.testing.fake_links import FakeLinkSource
+from portsyncd.testing.links import Links
+from portsyncd.testing.netns import NetworkNamespace
+from portsyncd.wire.netlink import AF_UNSPEC, IFF_RUNNING, IFF_UP, LinkMessage, decode
+from tests.backends.capabilities import without_net_admin
+
+DEADLINE_SECONDS = 20.0
+# Enough that a dump comes in several datagrams.
+MANY = 80
+ODD_NAME = "Ethernet\udcff0"
+
+
+class World(NamedTuple):
+    """A kernel, and what makes sources on it.
+
+    kernel: ``Links``, or ``FakeKernel`` with the same methods. forbid: gives a context in which links may not be set
+    down. add_odd: makes a link with a name that is no UTF-8.
+    """
+
+    kernel: Any
+    make: Callable[..., LinkSource]
+    forbid: Callable[[], AbstractContextManager[object]]
+    add_odd: Callable[[], object]
+
+
+def fake_world(_stack: ExitStack) -> World:
+    kernel = FakeKernel()
+
+    def forbid() -> ExitStack:
+        kernel.permits = False
+        return ExitStack()
+
+    return World(kernel, partial(FakeLinkSource, kernel), forbid, lambda: kernel.add(ODD_NAME, "ifb"))
+
+
+def real_world(stack: ExitStack) -> World:
+    namespace = stack.enter_context(NetworkNamespace())
+    links = stack.enter_context(Links(namespace))
+    # Trio runs in this thread, and sockets belong to the namespace in which they are made.
+    stack.enter_context(namespace.enter())
+    # pyroute2 takes odd bytes as bytes only.
+    raw = ODD_NAME.encode("utf-8", "surrogateescape")
+    return World(links, NetlinkSource, without_net_admin, lambda: links._link("add", ifname=raw, kind="ifb"))
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.root)])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    with ExitStack() as stack:
+        yield (fake_world if request.param == "fake" else real_world)(stack)
+
+
+@pytest.fixture
+async def source(world: World) -> Any:
+    with closing(make(world)) as source:
+        source.open()
+        yield source
+
+
+def make(world: World, *, buffer_bytes: int = 1 << 20) -> LinkSource:
+    return world.make(receive_buffer_bytes=buffer_bytes, prefixes=("Ethernet", "PortChannel"))
+
+
+def heard(source: LinkSource) -> list[LinkMessage]:
+    """All link messages that wait."""
+    return [link for datagram in source.receive(100_000).datagrams for link in decode(datagram).links]
+
+
+async def hear(source: LinkSource, what: Callable[[LinkMessage], bool]) -> list[LinkMessage]:
+    """All link messages up to the read that brought the one that is waited for."""
+    messages: list[LinkMessage] = []
+    with trio.fail_after(DEADLINE_SECONDS):
+        while not any(what(message) for message in messages):
+            await source.readable()
+            messages += heard(source)
+    return messages
+
+
+async def dump(
+    source: LinkSource, during: Callable[[], None] | None = None
+) -> tuple[dict[str, LinkMessage], bool, int]:
+    """The links by name, whether the dump was interrupted, and how many chunks it had; ``during`` the first of them."""
+    links: dict[str, LinkMessage] = {}
+    chunks = 0
+
+    def handle(some: Sequence[LinkMessage]) -> None:
+        nonlocal chunks, during
+        chunks += bool(some)
+        links.update((link.name, link) for link in some)
+        if during is not None:
+            during()
+            during = None
+
+    interrupted = await source.dump(handle)
+    return links, interrupted, chunks
+
+
+# ---- events
+
+
+async def test_a_closed_socket_is_an_error_and_questions_need_none(world: World) -> None:
+    source = make(world)
+    world.kernel.add_port("Ethernet0")
+    for use in (lambda: source.receive(1), source.drops):
+        with pytest.raises(LinkSourceError):
+            use()
+    with pytest.raises(LinkSourceError):
+        await source.readable()
+    assert "Ethernet0" in (await dump(source))[0]
+    (answer,) = await source.ask(["Ethernet0"])
+    assert answer is not None
+    assert answer.name == "Ethernet0"
+
+
+async def test_a_life_of_a_port_is_told_in_order(world: World, source: LinkSource) -> None:
+    ifindex = world.kernel.add_port("Ethernet0")
+    world.kernel.set("Ethernet0", up=True)
+    world.kernel.set("Ethernet0", mtu=9100)
+    world.kernel.rename("Ethernet0", "Ethernet4")
+    world.kernel.delete("Ethernet4")
+    told = [message for message in heard(source) if message.ifindex == ifindex]
+    assert [message.name for message in told] == ["Ethernet0"] * 3 + ["Ethernet4"] * 3
+    # A link that is deleted goes down first.
+    assert [bool(message.flags & IFF_UP) for message in told] == [False, True, True, True, False, False]
+    assert [message.mtu for message in told] == [1500, 1500, 9100, 9100, 9100, 9100]
+    assert [message.removed for message in told] == [False] * 5 + [True]
+    assert {message.kind for message in told} == {"veth"}
+
+
+async def test_carrier_makes_a_port_run_and_its_losses_are_counted(world: World, source: LinkSource) -> None:
+    ifindex = world.kernel.add_port("Ethernet0")
+    world.kernel.set("Ethernet0", up=True)
+    world.kernel.carrier("Ethernet0", up=True)
+
+    def running(message: LinkMessage) -> bool:
+        return message.ifindex == ifindex and bool(message.flags & IFF_RUNNING)
+
+    before = (await hear(source, running))[-1]
+    world.kernel.carrier("Ethernet0", up=False)
+    after = await hear(source, lambda message: message.ifindex == ifindex and not running(message))
+    assert [message.carrier_down for message in after if message.ifindex == ifindex][-1] == before.carrier_down + 1
+
+
+async def test_leaving_a_bridge_is_told_by_a_removal_of_the_bridge_family(world: World, source: LinkSource) -> None:
+    bridge = world.kernel.add("Bridge", "bridge")
+    world.kernel.add_port("Ethernet0")
+    world.kernel.set("Ethernet0", master="Bridge")
+    joined = [message for message in heard(source) if message.name == "Ethernet0"]
+    assert {message.family for message in joined if message.master == bridge} == {AF_UNSPEC, 7}
+    world.kernel.set("Ethernet0", master="")
+    left = [message for message in heard(source) if message.name == "Ethernet0"]
+    assert [(message.family, message.master) for message in left if message.removed] == [(7, bridge)]
+    assert left[-1][:2] == (False, AF_UNSPEC)
+    assert left[-1].master == 0
+
+
+async def test_a_change_that_changes_nothing_is_not_told(world: World, source: LinkSource) -> None:
+    world.kernel.add_port("Ethernet0")
+    heard(source)
+    world.kernel.set("Ethernet0", up=False, mtu=1500)
+    assert source.receive(10).datagrams == []
+
+
+async def test_a_limit_ends_a_read_and_an_empty_socket_does(world: World, source: LinkSource) -> None:
+    for number in range(5):
+        world.kernel.add(f"other{number}", "ifb")
+    first, second, third = source.receive(3), source.receive(100), source.receive(100)
+    assert (len(first.datagrams), first.drained, first.lost) == (3, False, False)
+    assert (len(second.datagrams), second.drained, second.lost) == (2, True, False)
+    assert (third.datagrams, third.drained, third.lost) == ([], True, False)
+
+
+async def test_waiting_ends_with_the_next_event_and_not_before(world: World, source: LinkSource) -> None:
+    with trio.move_on_after(0.05) as waiting:
+        await source.readable()
+    assert waiting.cancelled_caught
+    world.kernel.add_port("Ethernet0")
+    with trio.fail_after(DEADLINE_SECONDS):
+        await source.readable()
+    assert heard(source)
+
+
+async def test_an_overrun_is_told_once_and_silence_lasts_until_the_queue_was_empty(world: World) -> None:
+    world.kernel.add_port("Ethernet0")
+    with closing(make(world, buffer_bytes=4608)) as source:
+        source.open()
+        assert source.drops() == 0
+        for mtu in range(1400, 1440):
+            world.kernel.set("Ethernet0", mtu=mtu)
+        dropped = source.drops()
+        assert dropped > 0
+        # The error comes before what the queue still holds; nothing gets in until it has been read empty.
+        first = source.receive(2)
+        assert (first.lost, len(first.datagrams), first.drained) == (True, 1, False)
+        world.kernel.set("Ethernet0", mtu=1300)
+        assert source.drops() == dropped + 1
+        rest = source.receive(1000)
+        assert (rest.lost, rest.drained) == (False, True)
+        mtus = [link.mtu for datagram in (*first.datagrams, *rest.datagrams) for link in decode(datagram).links]
+        assert mtus == list(range(1400, 1400 + len(mtus)))
+        assert len(mtus) == 40 - dropped
+        # Empty now: heard again.
+        world.kernel.set("Ethernet0", mtu=1200)
+        assert [message.mtu for message in heard(source)] == [1200]
+        assert source.drops() == dropped + 1
+
+
+async def test_the_buffer_is_told_as_the_kernel_counts_it(world: World, source: LinkSource) -> None:
+    assert source.receive_buffer_bytes == 2 << 20
+
+
+async def test_closing_is_told_to_who_waits_and_is_safe_twice(world: World) -> None:
+    source = make(world)
+    source.close()
+    source.open()
+    told: list[LinkSourceError] = []
+
+    async def wait() -> None:
+        try:
+            await source.readable()
+        except LinkSourceError as problem:
+            told.append(problem)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        source.close()
+        source.close()
+    assert len(told) == 1
+
+
+# ---- the filter
+
+
+async def test_before_the_filter_everything_is_heard_and_after_it_ports_alone(world: World, source: LinkSource) -> None:
+    world.kernel.add("noise", "ifb")
+    assert [message.name for message in heard(source)] == ["noise"]
+    before = source.filtering
+    source.listen_to(1, 0)
+    assert (before, source.filtering) == (False, True)
+    world.kernel.set("noise", mtu=1400)
+    world.kernel.add("Ethernet0", "ifb")
+    world.kernel.add("PortChannel1", "ifb")
+    # The first four bytes are compared, no more.
+    world.kernel.add("Ethel", "ifb")
+    world.kernel.add("ethernet0", "ifb")
+    assert [message.name for message in heard(source)] == ["Ethernet0", "PortChannel1", "Ethel"]
+
+
+async def test_within_the_range_a_link_is_heard_under_any_name(world: World, source: LinkSource) -> None:
+    ports = [world.kernel.add(f"Ethernet{number}", "ifb") for number in range(3)]
+    source.listen_to(ports[0], ports[1])
+    heard(source)
+    for number in range(3):
+        world.kernel.rename(f"Ethernet{number}", f"away{number}")
+        world.kernel.set(f"away{number}", mtu=1400)
+    assert [(message.name, message.mtu) for message in heard(source)] == [
+        ("away0", 1500),
+        ("away0", 1400),
+        ("away1", 1500),
+        ("away1", 1400),
+    ]
+    # The newest range replaces the one before.
+    source.listen_to(ports[2], ports[2])
+    for number in range(3):
+        world.kernel.set(f"away{number}", mtu=1300)
+    assert [message.name for message in heard(source)] == ["away2"]
+
+
+async def test_what_the_filter_keeps_out_is_not_dropped(world: World) -> None:
+    world.kernel.add("noise", "ifb")
+    with closing(make(world, buffer_bytes=4608)) as source:
+        source.open()
+        source.listen_to(1, 0)
+        for mtu in range(1400, 1440):
+            world.kernel.set("noise", mtu=mtu)
+        assert source.drops() == 0
+        received = source.receive(10)
+        assert (received.datagrams, received.lost) == ([], False)
+
+
+# ---- questions
+
+
+async def test_a_dump_shows_every_link_filter_or_not(world: World, source: LinkSource) -> None:
+    source.listen_to(1, 0)
+    for number in range(MANY):
+        world.kernel.add_port(f"Ethernet{number}")
+    world.kernel.add("noise", "ifb")
+    links, interrupted, chunks = await dump(source)
+    assert {"lo", "noise", "pEthernet0", *(f"Ethernet{number}" for number in range(MANY))} <= links.keys()
+    assert not interrupted
+    assert chunks > 1
+    assert links["Ethernet7"][:2] == (False, AF_UNSPEC)
+    assert links["Ethernet7"].ifindex == world.kernel.index("Ethernet7")
+
+
+async def test_a_dump_says_when_links_came_or_went_meanwhile(world: World, source: LinkSource) -> None:
+    for number in range(MANY):
+        world.kernel.add_port(f"Ethernet{number}")
+    assert (await dump(source, lambda: world.kernel.add("noise", "ifb")))[1]
+    assert (await dump(source, lambda: world.kernel.delete("noise")))[1]
+    assert not (await dump(source, lambda: world.kernel.set("Ethernet0", mtu=1400)))[1]
+
+
+async def test_events_during_a_dump_wait_for_who_reads_them(world: World, source: LinkSource) -> None:
+    for number in range(MANY):
+        world.kernel.add_port(f"Ethernet{number}")
+    heard(source)
+    await dump(source, lambda: world.kernel.set("Ethernet0", mtu=1400))
+    assert [(message.name, message.mtu) for message in heard(source)] == [("Ethernet0", 1400)]
+
+
+async def test_what_a_handler_raises_ends_the_dump_and_the_next_is_whole(world: World, source: LinkSource) -> None:
+    def refuse(_links: Sequence[LinkMessage]) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await source.dump(refuse)
+    assert "lo" in (await dump(source))[0]
+
+
+async def test_single_links_are_found_by_name_ifindex_and_altname(world: World, source: LinkSource) -> None:
+    ifindex = world.kernel.add_port("Ethernet0")
+    world.kernel.altname("Ethernet0", "Ethernet1/1")
+    world.add_odd()
+    answers = await source.ask(["Ethernet0", ifindex, "Ethernet1/1", ODD_NAME])
+    assert [answer and answer.name for answer in answers] == ["Ethernet0", "Ethernet0", "Ethernet0", ODD_NAME]
+    # A question has room for 15 bytes, an altname for 127.
+    world.kernel.altname("Ethernet0", "Ethernet-alternative-name")
+    assert await source.ask(["Ethernet-alternative-name"]) == [None]
+
+
+@pytest.mark.parametrize("target", ["Ethernet4", "no/such:name", "a name of more than 15 bytes", "", 9999])
+async def test_a_link_that_does_not_exist_is_none(world: World, source: LinkSource, target: str | int) -> None:
+    assert await source.ask([target]) == [None]
+
+
+async def test_many_questions_are_answered_in_their_order(world: World, source: LinkSource) -> None:
+    for number in range(MANY):
+        world.kernel.add(f"Ethernet{number}", "ifb")
+    names = [f"Ethernet{number}" for number in range(2 * MANY)]
+    answers = await source.ask(names)
+    assert [answer and answer.name for answer in answers] == names[:MANY] + [None] * MANY
+    assert await source.ask([]) == []
+
+
+async def test_links_are_set_down_and_those_that_are_gone_passed_over(world: World, source: LinkSource) -> None:
+    ports = [world.kernel.add_port(f"Ethernet{number}") for number in range(3)]
+    for number in range(3):
+        world.kernel.set(f"Ethernet{number}", up=True)
+    world.kernel.delete("Ethernet1")
+    await source.set_down(ports)
+    answers = await source.ask(ports)
+    assert [answer and bool(answer.flags & IFF_UP) for answer in answers] == [False, None, False]
+    await source.set_down([])
+
+
+async def test_setting_down_without_permission_says_so(world: World, source: LinkSource) -> None:
+    ifindex = world.kernel.add_port("Ethernet0")
+    world.kernel.set("Ethernet0", up=True)
+    with world.forbid(), pytest.raises(NoPermissionError):
+        await source.set_down([ifindex])
+    (answer,) = await source.ask([ifindex])
+    assert answer is not None
+    assert answer.flags & IFF_UP
+
+
+async def test_a_question_given_up_leaves_the_source_good(world: World, source: LinkSource) -> None:
+    world.kernel.add_port("Ethernet0")
+    for give_up in (lambda: source.dump(lambda _links: None), lambda: source.ask(["Ethernet0"])):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await give_up()
+        assert scope.cancelled_caught
+    (answer,) = await source.ask(["Ethernet0"])
+    assert answer is not None
+    assert heard(source)
