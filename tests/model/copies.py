@@ -18,7 +18,8 @@ def clone(value: Any) -> Any:
 
 def key_of(value: Any) -> Hashable:
     """Hashable, and equal for equal states. The order of a dict counts: some of the code's dicts are queues."""
-    return _KEYERS[type(value)](value)
+    key: Hashable = _KEYERS[type(value)](value)
+    return key
 
 
 class _ByType(dict[type, Callable[[Any], Any]]):
@@ -52,7 +53,7 @@ def _cloner(kind: type) -> Callable[[Any], Any]:
     read = attrgetter(*names) if names else None
 
     def clone_object(value: Any) -> Any:
-        made = kind.__new__(kind)
+        made: Any = object.__new__(kind)
         if read is None:
             made.__dict__.update(clone(value.__dict__))
         else:
@@ -99,7 +100,7 @@ def _key_of_sequence(value: Any) -> tuple[Hashable, ...]:
     return tuple([held if type(held) in _PLAIN else _KEYERS[type(held)](held) for held in value])
 
 
-_PLAIN = frozenset({str, int, float, bool, type(None), frozenset})
+_PLAIN: frozenset[type] = frozenset({str, int, float, bool, type(None), frozenset})
 _CLONERS = _ByType(_cloner)
 _KEYERS = _ByType(_keyer)
 for _kind in _PLAIN:

@@ -19,7 +19,8 @@ PREFIXES = ("Ethernet", "PortChannel")
 
 class Rig:
     """buffer_bytes: of the event sockets. sources: those that the reader has made, newest last. synced: the full reads
-    that have ended. removed: the names that lost a link on the way, in order."""
+    that have ended. removed: the names that lost a link on the way, in order; dipped: those seen admin-down. planned:
+    what a test means to do during a dump and has not done yet."""
 
     def __init__(self, *, buffer_bytes: int = 1 << 24, bound: int = 100_000) -> None:
         self.buffer_bytes = buffer_bytes
@@ -31,6 +32,7 @@ class Rig:
         self.synced: list[Synced] = []
         self.removed: list[str] = []
         self.dipped: list[str] = []
+        self.planned: set[tuple[int, int]] = set()
 
     def _make_source(self) -> FakeLinkSource:
         made = FakeLinkSource(self.kernel, receive_buffer_bytes=self.buffer_bytes // 2, prefixes=PREFIXES)
@@ -83,3 +85,4 @@ async def reading(rig: Rig) -> AsyncIterator[None]:
         await rig.settle()
         yield
         nursery.cancel_scope.cancel()
+    assert not rig.planned

@@ -169,15 +169,16 @@ async def test_a_storm_is_one_line_a_second_and_calm_is_none(autojump_clock: Moc
         for number in range(100):
             rig.kernel.set(names[number % 4], mtu=1400 + number)
             await trio.sleep(0.1)
+        await trio.sleep(2)
         assert storms(log) == []
-        # Three seconds of a thousand events each, and not an event after them.
-        for number in range(3000):
+        # Nearly three seconds of a thousand events each, and not an event after them.
+        for number in range(2800):
             rig.kernel.set(names[number % 4], mtu=2000 + number)
             await trio.sleep(0.001)
         await trio.sleep(2)
     assert len(storms(log)) == 3
     assert all(line.endswith(" events on 4 ports in 1 s") for line in storms(log))
-    assert sum(int(line.split()[0].replace(",", "")) for line in storms(log)) > 2900
+    assert sum(int(line.split()[0].replace(",", "")) for line in storms(log)) > 2700
     assert [line for line in log if line["log_level"] != "info"] == []
 
 

@@ -17,12 +17,14 @@ SMALL = 4096
 
 
 def meddle(rig: Rig, action: Callable[[], object], *, dump: int, chunk: int = 1) -> None:
-    """Do something before this chunk of this dump is read (both counted from the beginning of the world)."""
+    """Do something before this chunk of this dump is read: dumps from 1, chunks of two links from 0."""
     before = rig.kernel.during_dump
+    rig.planned.add((dump, chunk))
 
     def during_dump(this_dump: int, this_chunk: int) -> None:
         before(this_dump, this_chunk)
         if (this_dump, this_chunk) == (dump, chunk):
+            rig.planned.discard((dump, chunk))
             action()
 
     rig.kernel.during_dump = during_dump
@@ -100,8 +102,6 @@ async def test_what_changes_during_the_dump_wins_over_what_it_showed(autojump_cl
         rig.reader.request_resync("test")
         await rig.settle()
     assert rig.state() == rig.truth()
-    assert rig.links["Ethernet0"].fields[3] == rig.links["Ethernet4"].fields[3] == "9000"
-    assert "Ethernet1" not in rig.links
 
 
 async def test_it_ends_when_what_came_meanwhile_is_in_the_mailbox(autojump_clock: MockClock) -> None:
@@ -115,7 +115,7 @@ async def test_it_ends_when_what_came_meanwhile_is_in_the_mailbox(autojump_clock
             assert rig.take().synced
             assert rig.state() == rig.truth()
 
-        meddle(rig, lambda: rig.kernel.set("Ethernet0", mtu=9000), dump=2, chunk=3)
+        meddle(rig, lambda: rig.kernel.set("Ethernet0", mtu=9000), dump=2, chunk=2)
         rig.reader.request_resync("test")
 
 

@@ -49,7 +49,6 @@ class RedisConnection:
         self._timeout = access.timeout
         self._connection = _make(database.endpoint, database.number, access)
         self._closed = False
-        self._waits = 0
 
     async def open(self) -> None:
         """Connect, authenticate, select the database. Raises ``StoreError``."""
@@ -69,7 +68,6 @@ class RedisConnection:
         them have been read; the connection stays good then."""
         replies: list[Any] = []
         refusal: redis.ResponseError | None = None
-        waits = self._waits
         with self._edge(self._timeout):
             await self._write(requests)
             # Nothing can have come yet: to look first would cost an exception.
@@ -79,9 +77,6 @@ class RedisConnection:
                     replies.append(await self._reply())
                 except redis.ResponseError as problem:
                     refusal = refusal or problem
-            if self._waits == waits:
-                # Redis was faster than we: others must run all the same, and a cancellation be heard.
-                await trio.lowlevel.checkpoint()
             if refusal is not None:
                 raise refusal
         return replies
@@ -119,7 +114,6 @@ class RedisConnection:
     async def _reply(self) -> Any:
         reply = self._buffered()
         while reply is _NOTHING:
-            self._waits += 1
             await trio.lowlevel.wait_readable(self._socket())
             reply = self._buffered()
         return reply

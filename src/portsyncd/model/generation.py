@@ -83,9 +83,9 @@ class Generation:
         """A session with Redis begins. True: so does a generation, for this process."""
         before, self._snapshot = self._snapshot, snapshot
         self._rows.clear()
-        # What a warm start relies on is gone.
-        lost = self.warm and before.config_done and not snapshot.config_done
-        if self._established and self._is_same(snapshot) and not lost:
+        # What a warm start relies on is gone: flushed, or wiped by orchagent.
+        bereft = self.warm and before.config_done and not snapshot.config_done
+        if self._established and self._is_same(snapshot) and not bereft:
             # The markers may be gone, or may have arrived although no answer did.
             arrived = self.announced or self._maybe_announced
             self.announced = arrived and (self.warm or snapshot.config_done)
@@ -98,7 +98,7 @@ class Generation:
             return False
         self._maybe_announced = self._maybe_initialized = False
         self._remembered = remembered
-        if self._established or lost:
+        if self._established or bereft:
             self._restart(snapshot, fresh_id)
         else:
             self.id = snapshot.generation or self.id or fresh_id
@@ -108,9 +108,9 @@ class Generation:
         return True
 
     def _is_same(self, snapshot: Snapshot) -> bool:
-        return snapshot.generation == self.id or (
-            not snapshot.generation and snapshot.config_done and (self._confirmed or self.warm)
-        )
+        if snapshot.generation:
+            return snapshot.generation == self.id
+        return snapshot.config_done and self._confirmed
 
     def _restart(self, snapshot: Snapshot, fresh_id: str) -> None:
         """Another generation under a running process: what a warm start relies on is gone, and the links that have been
@@ -130,7 +130,7 @@ class Generation:
             allowed=self._policy.warm_allowed,
         )
         if self._start.warm:
-            self.announced = True
+            self.announced = self._confirmed = True
             self.initialized = snapshot.init_done
             self._reconciled = False
             self._warm_deadline = now + warm.timer_seconds(snapshot.warm_timer, self._policy.eoiu_timeout)
@@ -161,9 +161,7 @@ class Generation:
             return frozenset()
         if kept is not None and kept.generation == snapshot.generation != "":
             self.old = set(shown & kept.ifindexes)
-        elif not self.warm and (
-            mode is ExistingLinks.RESET or not (snapshot.switch_type == "dpu" or snapshot.marked)
-        ):
+        elif not self.warm and (mode is ExistingLinks.RESET or not (snapshot.switch_type == "dpu" or snapshot.marked)):
             self.old = set(shown)
         self._remember_due = True
         self._down_due = bool(self.old) and not (self.warm or snapshot.config_done)
@@ -250,12 +248,10 @@ class Generation:
         if look.generation:
             self._confirmed = True
             return False
-        if not (self._confirmed or self.warm):
-            # A flush came between the key and PortConfigDone: part of what was staged went with it.
-            return True
-        if not self._rows:
+        if self._confirmed:
             self._rows.append(self._id_row())
-        return False
+        # Else a flush came between the key and PortConfigDone, and part of what was staged went with it.
+        return not self._confirmed
 
     def out_of_time(self, now: float) -> bool:
         """Whether a warm start's first sync just ran out of time; it is completed then."""

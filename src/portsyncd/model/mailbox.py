@@ -68,13 +68,14 @@ class Mailbox:
     def __bool__(self) -> bool:
         return bool(self._taken.changes) or self._taken.synced is not None
 
-    def put(self, changes: Iterable[Change], now: float) -> None:
-        """Fold changes in, in their order."""
+    def put(self, changes: Iterable[Change], now: float, *, reread: bool = False) -> None:
+        """Fold changes in, in their order. reread: they come of a full read of the links, which is never refused: it
+        names no more than there are links, and must not end in the need for another."""
         entries = self._taken.changes
         for name, link, ifindex in changes:
             entry = entries.get(name)
             if entry is None:
-                if len(entries) >= self._bound:
+                if len(entries) >= self._bound and not reread:
                     self._taken.overflowed = True
                     continue
                 entry = entries[name] = Conflated(link, now)

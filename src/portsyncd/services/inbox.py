@@ -19,9 +19,9 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._mailbox)
 
-    def put(self, changes: Iterable[Change], now: float) -> None:
-        """Fold changes in; ``poke`` follows when the batch is complete."""
-        self._mailbox.put(changes, now)
+    def put(self, changes: Iterable[Change], now: float, *, reread: bool = False) -> None:
+        """Fold changes in, see ``Mailbox.put``; ``poke`` follows when the batch is complete."""
+        self._mailbox.put(changes, now, reread=reread)
 
     def note_admin_down(self, name: str) -> None:
         """See ``Mailbox.note_admin_down``."""

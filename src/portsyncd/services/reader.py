@@ -215,7 +215,7 @@ class Reader:
                 self._inbox.note_admin_down(name)
         self._report(self._storm.feed(now, folder.count, names))
 
-    def _put(self, changes: Sequence[Change], now: float) -> None:
+    def _put(self, changes: Sequence[Change], now: float, *, reread: bool = False) -> None:
         """Into the mailbox. Only a link that the first dump showed can be an old one, so of all that are deleted only
         theirs are told: each once, which bounds the mailbox whatever comes and goes while Redis is away."""
         told = []
@@ -225,7 +225,7 @@ class Reader:
             elif change.ifindex:
                 change = change._replace(ifindex=0)  # noqa: PLW2901 - the same change, less what nobody needs
             told.append(change)
-        self._inbox.put(told, now)
+        self._inbox.put(told, now, reread=reread)
 
     async def _follow_up(self, source: LinkSource) -> None:
         """Ask for what the events left open: links whose message was incomplete, and links that came into the range of
@@ -301,7 +301,7 @@ class Reader:
         now = trio.current_time()
         for message in links:
             seen.add(message.ifindex)
-            self._put(self._view.apply(message), now)
+            self._put(self._view.apply(message), now, reread=True)
 
     async def _ask_for_absent(self, source: LinkSource, seen: set[int]) -> None:
         asked = frozenset(self._asked)
@@ -311,7 +311,7 @@ class Reader:
         self._asked -= asked
         now = trio.current_time()
         for name, message in zip(names, answers, strict=True):
-            self._put(self._view.answer(name, message), now)
+            self._put(self._view.answer(name, message), now, reread=True)
 
     def _finish(self, synced: Synced, started: float) -> None:
         now = trio.current_time()

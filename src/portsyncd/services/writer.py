@@ -155,7 +155,8 @@ class Writer:
 
     async def drained(self) -> None:
         """Wait until all that was in the mailbox is in Redis."""
-        self._idle = trio.Event()
+        if self._idle.is_set():
+            self._idle = trio.Event()
         self._inbox.poke()
         await self._idle.wait()
 
@@ -210,6 +211,7 @@ class Writer:
             if value == "1" or (value is None and not must_say_so):
                 self._told.changed("config", "loaded")
                 return
+            self._connected = False
             self._problem = f"CONFIG_DB is not loaded yet: {schema.CONFIG_DB_INITIALIZED} is {value or 'absent'}, not 1"
             if self._told.changed("config", value):
                 log.warning("waiting for CONFIG_DB to be loaded", key=schema.CONFIG_DB_INITIALIZED, value=value)
@@ -293,7 +295,9 @@ class Writer:
                 if taken.synced is not None:
                     self.sync.synced(taken.synced, now)
                 if taken.overflowed:
-                    self._kernel.request_resync(OVERRUN)
+                    # A removal may be among what was refused, of which the reader knows nothing any more.
+                    linked = [name for name, port in self.sync.ports.items() if port.link is not None or port.old]
+                    self._kernel.request_resync(OVERRUN, linked)
                 while self._notices:
                     await self._heed(store, self._notices.popleft())
                 await self._carry_out_all(store)
@@ -322,6 +326,7 @@ class Writer:
         now = trio.current_time()
         if self.sync.looked(await store.look()):
             log.warning("the databases were flushed or replaced: comparing everything anew")
+            await self._wait_for_config(store)
             await self._begin(store)
         if not store.notifying:
             self.sync.poll_pending()

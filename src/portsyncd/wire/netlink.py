@@ -1,15 +1,17 @@
 """rtnetlink link messages: one datagram in, tuples out; and the few requests that the daemon sends.
 
-This is the hot path, so the bytes are walked with ``struct`` and only what the daemon uses is looked at. Layout and
-numbers are the kernel's (``linux/netlink.h``, ``linux/rtnetlink.h``, ``linux/if_link.h``); all integers are in host
-byte order. Everything here is stateless but ``Folder``; malformed bytes raise ``DecodeError`` and nothing else.
+This is the hot path, so the bytes are read with ``struct``, only what the daemon uses is looked at, and how messages are
+laid out is remembered (``shapes``). Layout and numbers are the kernel's (``linux/netlink.h``, ``linux/rtnetlink.h``,
+``linux/if_link.h``); all integers are in host byte order. What a datagram means depends on nothing but its bytes;
+malformed ones raise ``DecodeError`` and nothing else.
 """
 
 from collections.abc import Iterable
 from struct import Struct, error
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from portsyncd.errors import DecodeError
+from portsyncd.wire.shapes import ShapeMemory
 
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
@@ -39,6 +41,8 @@ _IFLA_CARRIER_DOWN_COUNT = 48
 _IFLA_INFO_KIND = 1
 # The kernel sets NLA_F_NESTED in newer attribute types, and never a meaning that the daemon would need.
 _NLA_TYPE_MASK = 0x3FFF
+_NUMBERS = frozenset({_IFLA_MTU, _IFLA_MASTER, _IFLA_CARRIER_CHANGES, _IFLA_CARRIER_DOWN_COUNT})
+_shapes = ShapeMemory(numbers=_NUMBERS, texts={_IFLA_IFNAME}, nested={_IFLA_LINKINFO: _IFLA_INFO_KIND})
 # Leave statistics out of answers: half of a link message, and nothing here reads them.
 _RTEXT_FILTER_SKIP_STATS = 8
 
@@ -145,44 +149,54 @@ def _decode_link(data: bytes, start: int, end: int) -> LinkMessage:
     if end - start < _LINK.size:
         raise DecodeError(f"link message of {end - start} bytes")
     _, message_type, _, _, _, family, _, ifindex, flags, _ = _LINK.unpack_from(data, start)
-    name, kind = "", ""
-    mtu, master, carrier_changes, carrier_down = -1, 0, -1, -1
-    attribute = _ATTRIBUTE.unpack_from
     at = start + _LINK.size
-    while end - at >= 4:
-        length, tag = attribute(data, at)
-        if length < 4 or at + length > end:
-            raise DecodeError(f"link attribute {tag} of {length} bytes in {end - at}")
-        tag &= _NLA_TYPE_MASK
-        # The order of the kernel's own list, so that most attributes fail few comparisons.
-        if tag == _IFLA_IFNAME:
-            name = _text(data, at + 4, at + length)
-        elif tag == _IFLA_MTU:
-            mtu = _number(data, at, length)
-        elif tag == _IFLA_MASTER:
-            master = _number(data, at, length)
-        elif tag == _IFLA_CARRIER_CHANGES:
-            carrier_changes = _number(data, at, length)
-        elif tag == _IFLA_CARRIER_DOWN_COUNT:
-            carrier_down = _number(data, at, length)
-        elif tag == _IFLA_LINKINFO:
-            kind = _decode_kind(data, at + 4, at + length)
-        at += (length + 3) & ~3
+    found = _shapes.recall(data, at, end)
+    if found is None:
+        found = _walk(data, at, end)
+        _shapes.remember(data, at, end)
+    value = found.get
     return LinkMessage(
-        message_type == RTM_DELLINK, family, ifindex, flags, name, mtu, master, carrier_changes, carrier_down, kind
+        message_type == RTM_DELLINK,
+        family,
+        ifindex,
+        flags,
+        _text(value(_IFLA_IFNAME, b"")),
+        value(_IFLA_MTU, -1),
+        value(_IFLA_MASTER, 0),
+        value(_IFLA_CARRIER_CHANGES, -1),
+        value(_IFLA_CARRIER_DOWN_COUNT, -1),
+        _text(value(_IFLA_LINKINFO, b"")),
     )
 
 
-def _decode_kind(data: bytes, at: int, end: int) -> str:
+def _walk(data: bytes, at: int, end: int) -> dict[int, Any]:
+    """The wanted attributes by tag: numbers, and the bytes of texts. Of several with one tag the last counts."""
+    found: dict[int, Any] = {}
+    while end - at >= 4:
+        length, tag = _ATTRIBUTE.unpack_from(data, at)
+        if length < 4 or at + length > end:
+            raise DecodeError(f"link attribute {tag} of {length} bytes in {end - at}")
+        tag &= _NLA_TYPE_MASK
+        if tag in _NUMBERS:
+            found[tag] = _number(data, at, length)
+        elif tag == _IFLA_IFNAME:
+            found[tag] = data[at + 4 : at + length]
+        elif tag == _IFLA_LINKINFO:
+            found[tag] = _kind(data, at + 4, at + length)
+        at += (length + 3) & ~3
+    return found
+
+
+def _kind(data: bytes, at: int, end: int) -> bytes:
     """IFLA_INFO_KIND of a nested IFLA_LINKINFO."""
     while end - at >= 4:
         length, tag = _ATTRIBUTE.unpack_from(data, at)
         if length < 4 or at + length > end:
             raise DecodeError(f"link info attribute {tag} of {length} bytes in {end - at}")
         if tag & _NLA_TYPE_MASK == _IFLA_INFO_KIND:
-            return _text(data, at + 4, at + length)
+            return data[at + 4 : at + length]
         at += (length + 3) & ~3
-    return ""
+    return b""
 
 
 def _number(data: bytes, at: int, length: int) -> int:
@@ -191,9 +205,9 @@ def _number(data: bytes, at: int, length: int) -> int:
     return int(_U32.unpack_from(data, at + 4)[0])
 
 
-def _text(data: bytes, at: int, end: int) -> str:
+def _text(raw: bytes) -> str:
     """A NUL-terminated string; the kernel allows any byte but NUL and ``/`` in a link's name."""
-    return data[at:end].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    return raw.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
 class Folder:
