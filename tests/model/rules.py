@@ -58,6 +58,7 @@ class Switch:
 
     def check_write(self, write: PortWrite) -> None:
         name, databases, daemon = write.name, self.databases, self.daemon
+        require(not self.reader.first, "nothing is written before the first dump has ended")
         held = databases.held(name) is not None
         if write.op is Op.SET:
             require(not held or name not in daemon.owes_delete, f"a removed link's entry goes before a new one: {name}")
@@ -71,6 +72,7 @@ class Switch:
         """The markers are complete and in order. What a flush took along after the last answer cannot be known yet; then
         all that matters is that everything comes anew."""
         databases = self.databases
+        require(not self.reader.first, "nothing is staged before the first dump has ended")
         flushed = not databases.generation
         self.orchagent.excused = self.orchagent.excused or flushed
         warm = self.sync.generation.warm

@@ -30,11 +30,6 @@ def coarse(world: World) -> World:
     return world
 
 
-def without_session(world: World) -> World:
-    world.disconnect()
-    return world
-
-
 class Case(NamedTuple):
     """A switch, and what may happen on it besides what comes by itself: each step once, ``total`` of them in all."""
 
@@ -100,3 +95,68 @@ def test_every_order_of(case: Case) -> None:
 def test_every_order_of_a_flush_and_an_announcement_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "ROWS_PER_COMMAND", 1)
     explore(coarse(switch(PORTS)), steps("flush, crash, reply_lost"), 2)
+
+
+# ---- random orders
+
+NAMES = ("Ethernet0", "Ethernet4", "Ethernet8", "PortChannel1")
+SPARE = ("Ethernet12",)
+ANYTHING = [
+    *(
+        Move(step, name)
+        for name in NAMES + SPARE
+        for step in ("create", "delete", "set_up", "set_down", "flip_carrier", "foreign_write")
+    ),
+    *(Move("rename", f"{before} {after}") for before in (*NAMES, "swp1") for after in (*NAMES, "swp1")),
+    *(Move(step, name) for name in NAMES[1:] + SPARE for step in ("configure", "unconfigure")),
+    *map(
+        Move,
+        ("overrun", "flush", "redis_empty", "redis_old", "take", "time_out", "crash", "swss_restart", "disconnect"),
+    ),
+    *map(Move, ("reply_lost", "request_lost")),
+]
+
+
+def from_another_life(world: World) -> World:
+    """What Redis may come back with is of another generation."""
+    world.saved = clone(world.databases)
+    world.saved.generation = "g0"
+    return world
+
+
+STARTS = {
+    "a cold start": lambda: switch(NAMES[:3], spare=NAMES[3:] + SPARE),
+    "a cold start with links": lambda: switch(NAMES[:3], links=2, spare=NAMES[3:] + SPARE),
+    "explicit reset": lambda: switch(
+        NAMES[:3], links=2, spare=NAMES[3:] + SPARE, existing_links=ExistingLinks.RESET
+    ),
+    "a running switch": lambda: running(NAMES[:3], spare=NAMES[3:] + SPARE),
+    "a running switch in part": lambda: running(NAMES[:3], links=2, spare=NAMES[3:] + SPARE),
+    "a warm start": lambda: warm(NAMES[:3], spare=NAMES[3:] + SPARE),
+}
+
+
+def choose(world: World, choice: int) -> Move:
+    """Half of the steps come by themselves."""
+    free = world.free_moves()
+    others = [move for move in ANYTHING if world.possible(move)]
+    return free[choice // 2 % len(free)] if choice % 2 and free else others[choice // 2 % len(others)]
+
+
+orders = st.lists(st.integers(0, 10_000), max_size=80)
+
+
+@given(st.sampled_from(sorted(STARTS)), st.booleans(), orders)
+def test_any_order(start: str, notifying: bool, choices: list[int]) -> None:
+    world, taken = from_another_life(STARTS[start]()), []
+    world.notifying = notifying
+    try:
+        for choice in choices:
+            taken.append(choose(world, choice))
+            world.do(taken[-1])
+        world.settle()
+        world.check_at_rest()
+    except BrokenRuleError as problem:
+        again = from_another_life(STARTS[start]())
+        again.notifying = notifying
+        raise BrokenRuleError(f"{problem}, after:\n{order_in_words(again, taken)}") from None

@@ -129,7 +129,9 @@ class World(Switch):
             case "flush":
                 # That nobody flushes APPL_DB before it is read is what makes a warm restart one.
                 return self.daemon.again or not self.databases.warm
-            case "disconnect" | "redis_empty" | "redis_old" | "take" | "time_out":
+            case "redis_old":
+                return self.daemon.session and self.saved is not None
+            case "disconnect" | "redis_empty" | "take" | "time_out":
                 return self.daemon.session
             case "reply_lost" | "request_lost":
                 return self.daemon.session and self.sync.next() is not None
@@ -274,7 +276,8 @@ class World(Switch):
         self.kernel.congested = False
 
     def swss_restart(self) -> None:
-        """orchagent begins anew on an APPL_DB that nobody flushed, and the daemon with it."""
+        """orchagent begins anew, cold, on an APPL_DB that nobody flushed, and the daemon with it."""
+        self.databases.warm = False
         self.orchagent.begin(self.databases)
         self.crash()
 
@@ -429,10 +432,12 @@ def running(ports: tuple[str, ...], *, links: int | None = None, spare: tuple[st
     return world
 
 
-def warm(ports: tuple[str, ...], *, links: int | None = None, foreign_only: bool = False) -> World:
+def warm(
+    ports: tuple[str, ...], *, links: int | None = None, spare: tuple[str, ...] = (), foreign_only: bool = False
+) -> World:
     """A running switch whose daemon is about to start warm. foreign_only: STATE_DB's entries are others' alone, as after a
     warm reboot."""
-    world = running(ports, links=links)
+    world = running(ports, links=links, spare=spare)
     world.crash()
     world.databases.warm = True
     for name in ports if foreign_only else ():

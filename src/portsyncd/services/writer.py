@@ -35,7 +35,7 @@ log = get_logger()
 
 LOOK_SECONDS = 1.0
 # Ports that wait are named in the log after so many seconds, and again after twice as many.
-_FIRST_REMINDER_SECONDS = 30.0
+_FIRST_REMINDER_SECONDS = 10.0
 _NAMES_IN_A_LINE = 8
 _RECENT = 1024
 _DEFAULT_LOGGER_ROW = {"LOGLEVEL": "NOTICE", "LOGOUTPUT": "SYSLOG"}
@@ -209,11 +209,11 @@ class Writer:
             value = await store.config_initialized()
             must_say_so = self._waited or (self._sessions > 0 and await store.config_is_empty())
             if value == "1" or (value is None and not must_say_so):
-                self._told.changed("config", "loaded")
+                self._told.changed("config", None)
                 return
             self._connected = False
             self._problem = f"CONFIG_DB is not loaded yet: {schema.CONFIG_DB_INITIALIZED} is {value or 'absent'}, not 1"
-            if self._told.changed("config", value):
+            if self._told.changed("config", self._problem):
                 log.warning("waiting for CONFIG_DB to be loaded", key=schema.CONFIG_DB_INITIALIZED, value=value)
             await trio.sleep(LOOK_SECONDS)
 
