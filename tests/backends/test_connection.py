@@ -95,6 +95,15 @@ async def test_requests_that_redis_does_not_take_in_end_by_the_deadline(server: 
             await connection.call(("SET", "long", "x" * 5_000_000))
 
 
+async def test_requests_that_redis_does_not_take_in_hold_nobody_up(
+    server: RedisServer, connection: RedisConnection
+) -> None:
+    server.pause()
+    with trio.fail_after(SOON), trio.move_on_after(0.05) as scope:
+        await connection.call(("SET", "long", "x" * 5_000_000))
+    assert scope.cancelled_caught
+
+
 async def test_what_comes_unasked_is_received_without_a_deadline(server: RedisServer) -> None:
     with closing(connect(server, IMPATIENT)) as connection:
         await connection.open()
@@ -187,9 +196,27 @@ async def test_closing_while_connecting_leaves_nothing_open(server: RedisServer)
     until(lambda: not clients(server), what="Redis sees that the connection is closed")
 
 
+async def test_a_connection_that_comes_about_after_it_was_closed_is_given_back(server: RedisServer) -> None:
+    connection = connect(server)
+    closed, ended = threading.Event(), threading.Event()
+    handshake: Callable[[], None] = connection._connection.connect
+
+    def connect_late() -> None:
+        closed.wait()
+        handshake()
+        ended.set()
+
+    connection._connection.connect = connect_late  # type: ignore[method-assign]
+    with trio.move_on_after(0.05):
+        await connection.open()
+    closed.set()
+    until(ended.is_set, SOON, "the handshake ends")
+    until(lambda: not clients(server), what="Redis sees that the connection is closed")
+
+
 def clients(server: RedisServer) -> list[str]:
-    """Our connections, as Redis knows them."""
-    return [client["name"] for client in server.client(0).client_list() if client["name"] == "portsyncd"]
+    """The connections to database 6, which nobody but the connection under test uses."""
+    return [client["addr"] for client in server.client(0).client_list() if client["db"] == "6"]
 
 
 # ---- errors
@@ -290,3 +317,24 @@ async def test_a_server_that_hangs_up_is_unavailable(command: str) -> None:
     async with scripted({command: trio.SocketStream.aclose}) as database:
         with trio.fail_after(SOON), pytest.raises(StoreUnavailableError):
             await ask(database, ("GET", "key"))
+
+
+async def test_a_connection_over_tcp_that_is_given_up_delivers_nothing_late() -> None:
+    # What the kernel still held would arrive after the path has healed, behind what the next session wrote.
+    async def ask_in_vain() -> None:
+        with pytest.raises(StoreUnavailableError):
+            await connection.call(("SET", "key", "x" * 50_000_000))
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        endpoint = Endpoint(host="127.0.0.1", port=listener.socket.getsockname()[1])
+        connection = RedisConnection(Database("APPL_DB", endpoint, 0, ":"), PATIENT)
+        await connection.open()
+        async with await listener.accept() as stream, trio.open_nursery() as nursery:
+            nursery.start_soon(ask_in_vain)
+            await stream.receive_some()
+            connection.close()
+            with pytest.raises(trio.BrokenResourceError):
+                while await stream.receive_some():
+                    pass
+                pytest.fail("all of it arrived, and an orderly end")

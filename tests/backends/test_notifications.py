@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from portsyncd.backends.base import Notices
 from portsyncd.backends.connection import Access
 from portsyncd.backends.notifications import Notifications
-from portsyncd.errors import StoreError, StoreUnavailableError
+from portsyncd.errors import StoreUnavailableError
 from portsyncd.testing.redis_server import RedisServer
 from portsyncd.testing.wait import until
 from portsyncd.wire import schema
@@ -103,13 +104,15 @@ async def test_a_redis_that_will_not_say_counts_as_off(make_server: MakeServer) 
         assert not made.on
 
 
-async def test_a_user_who_may_not_subscribe_is_told_by_watch(make_server: MakeServer) -> None:
+async def test_where_a_user_may_not_subscribe_they_count_as_off_once_redis_has_said_so(
+    make_server: MakeServer,
+) -> None:
     server = make_server()
     forbid(server, "psubscribe")
-    with closing(notifications(server)) as made:
-        await made.open()
-        with trio.fail_after(DEADLINE_SECONDS / 2), pytest.raises(StoreError, match="psubscribe"):
-            await made.watch(lambda _notices: None)
+    async with watched(made := notifications(server)):
+        with trio.fail_after(DEADLINE_SECONDS / 2):
+            await made.wait_for_ports({"Ethernet0"})
+        assert not made.on
 
 
 async def test_two_instances_are_heard_both(make_server: MakeServer) -> None:
@@ -122,11 +125,28 @@ async def test_two_instances_are_heard_both(make_server: MakeServer) -> None:
         assert await notices.receive() == Notices(config_ports=frozenset({"Ethernet4"}))
 
 
+@pytest.mark.parametrize("killed", ["appl", "config"])
+async def test_the_end_of_either_instance_ends_the_watch(make_server: MakeServer, killed: str) -> None:
+    servers = {name: make_server(name) for name in ("appl", "config")}
+    with closing(notifications(servers["appl"], servers["config"])) as made:
+        await made.open()
+        with trio.fail_after(DEADLINE_SECONDS):
+            async with trio.open_nursery() as nursery:
+
+                @nursery.start_soon
+                async def watch() -> None:
+                    with pytest.raises(StoreUnavailableError):
+                        await made.watch(lambda _notices: None)
+
+                await trio.testing.wait_all_tasks_blocked()
+                servers[killed].kill()
+
+
 async def test_one_instance_takes_one_connection(make_server: MakeServer) -> None:
     server = make_server()
+    before = len(server.client(0).client_list())
     async with watched(notifications(server)):
-        names = [client["name"] for client in server.client(0).client_list()]
-        assert names.count("portsyncd") == 1
+        assert len(server.client(0).client_list()) == before + 1
 
 
 async def test_what_comes_together_is_reported_together(make_server: MakeServer) -> None:

@@ -1,6 +1,6 @@
 """What is particular to the store on a real Redis: its scripts, its pipelines, and databases in two instances."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 
 from portsyncd.backends.connection import Access
 from portsyncd.backends.redis import RedisStore
-from portsyncd.errors import StoreRefusedError
+from portsyncd.errors import StoreRefusedError, StoreUnavailableError
 from portsyncd.model.commands import Op, PortWrite
 from portsyncd.model.ports import Fields
 from portsyncd.testing.monitor import Monitor
@@ -36,14 +36,13 @@ async def store(server: RedisServer) -> AsyncIterator[RedisStore]:
 
 
 def make_store(
-    appl: RedisServer, state: RedisServer | None = None, *, numbers: Sequence[int] = (0, 4, 6)
+    appl: RedisServer, state: RedisServer | None = None, *, kind: type[RedisStore] = RedisStore
 ) -> RedisStore:
-    servers = (appl, appl, state or appl)
-    names = zip(schema.DEFAULT_NUMBERS, schema.DEFAULT_SEPARATORS.values(), strict=True)
-    return RedisStore(
+    servers = {schema.APPL_DB: appl, schema.CONFIG_DB: appl, schema.STATE_DB: state or appl}
+    return kind(
         {
-            name: Database(name, Endpoint(unix_socket=server.socket_path), number, separator)
-            for (name, separator), server, number in zip(names, servers, numbers, strict=True)
+            name: Database(name, Endpoint(unix_socket=server.socket_path), schema.DEFAULT_NUMBERS[name], separator)
+            for (name, separator), server in zip(schema.DEFAULT_SEPARATORS.items(), servers.values(), strict=True)
         },
         Access(timeout=20.0),
     )
@@ -131,15 +130,18 @@ async def test_a_snapshot_of_more_ports_than_one_pipeline_takes(server: RedisSer
     assert snapshot.state == dict.fromkeys(names, ("ok", "", "", "9100"))
 
 
-async def test_a_port_that_goes_while_the_snapshot_is_read_is_left_out(server: RedisServer, store: RedisStore) -> None:
+class Late(RedisStore):
+    """A port goes after the names have been read."""
+
+    async def config_port_names(self) -> frozenset[str]:
+        return await super().config_port_names() | {"Ethernet4"}
+
+
+async def test_a_port_that_goes_while_the_snapshot_is_read_is_left_out(server: RedisServer) -> None:
     server.client(4).hset("PORT|Ethernet0", "mtu", "9100")
-
-    class Slow(RedisStore):
-        async def config_port_names(self) -> frozenset[str]:
-            return await super().config_port_names() | {"Ethernet4"}
-
-    store.__class__ = Slow
-    assert (await store.snapshot()).config_ports == {"Ethernet0": {"mtu": "9100"}}
+    with closing(make_store(server, kind=Late)) as store:
+        await store.open()
+        assert (await store.snapshot()).config_ports == {"Ethernet0": {"mtu": "9100"}}
 
 
 async def test_a_row_of_the_wrong_type_is_a_refusal(server: RedisServer, store: RedisStore) -> None:
@@ -155,29 +157,34 @@ async def test_a_row_of_the_wrong_type_is_a_refusal(server: RedisServer, store: 
 
 
 class Interrupted(RedisStore):
-    """Orchagent takes a port away after the first look at its entry."""
+    """Orchagent does something after each look at the entries."""
 
-    taken_away_by: RedisServer
+    def interrupt_by(self, act: Callable[[], object]) -> None:
+        self._act = act
 
     async def _are_present(self, writes: Sequence[PortWrite]) -> list[bool]:
         answer = await super()._are_present(writes)
-        self.taken_away_by.client(0).delete("PORT_TABLE:Ethernet0")
+        self._act()
         return answer
 
 
-async def test_an_entry_that_goes_between_check_and_check_again_counts_as_not_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("comes", [False, True], ids=["goes", "comes"])
+async def test_where_an_entry_goes_or_comes_between_the_two_looks_nothing_is_known(tmp_path: Path, comes: bool) -> None:
     (tmp_path / "2").mkdir()
     with ExitStack() as stack:
         appl = stack.enter_context(RedisServer(tmp_path))
         state = stack.enter_context(RedisServer(tmp_path / "2"))
-        store = stack.enter_context(closing(make_store(appl, state)))
-        store.__class__ = Interrupted
+        store = stack.enter_context(closing(make_store(appl, state, kind=Interrupted)))
         assert isinstance(store, Interrupted)
-        store.taken_away_by = appl
         await store.open()
-        admit(appl, "Ethernet0", "Ethernet4")
-        assert await store.write_ports([SET, SET._replace(name="Ethernet4")]) == [False, True]
-        assert await store.write_ports([PortWrite("Ethernet0", Op.DELETE, None)]) == [True]
+        admit(appl, "Ethernet4", *([] if comes else ["Ethernet0"]))
+        if comes:
+            store.interrupt_by(lambda: admit(appl, "Ethernet0"))
+        else:
+            store.interrupt_by(lambda: appl.client(0).delete("PORT_TABLE:Ethernet0"))
+        with pytest.raises(StoreUnavailableError, match="APPL_DB changed"):
+            await store.write_ports([SET, SET._replace(name="Ethernet4")])
+        assert await store.write_ports([SET._replace(name="Ethernet4")]) == [True]
 
 
 async def test_the_instance_of_appl_db_is_never_written_to_for_state_db(tmp_path: Path) -> None:

@@ -46,11 +46,18 @@ def _slots(kind: type) -> tuple[str, ...]:
     return tuple(name for base in kind.__mro__ for name in getattr(base, "__slots__", ()))
 
 
+def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]] | None:
+    """Reads all of these attributes at once; None for none."""
+    if len(names) == 1:
+        return lambda value: (getattr(value, names[0]),)
+    return attrgetter(*names) if names else None
+
+
 def _cloner(kind: type) -> Callable[[Any], Any]:
     if _is_value(kind):
         return _same
     names = _slots(kind)
-    read = attrgetter(*names) if names else None
+    read = _reader(names)
 
     def clone_object(value: Any) -> Any:
         made: Any = object.__new__(kind)
@@ -69,8 +76,7 @@ def _keyer(kind: type) -> Callable[[Any], Hashable]:
         return _same
     if issubclass(kind, tuple):
         return _key_of_sequence
-    names = _slots(kind)
-    read = attrgetter(*names) if names else None
+    read = _reader(_slots(kind))
 
     def key_of_object(value: Any) -> Hashable:
         return _key_of_sequence(value.__dict__.values() if read is None else read(value))

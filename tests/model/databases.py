@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from portsyncd.model.commands import Look, Op, PortWrite, Snapshot
-from portsyncd.model.ports import Fields
+from portsyncd.model.ports import Fields, fields
 from portsyncd.wire import schema
+from portsyncd.wire.netlink import IFF_RUNNING, IFF_UP
+from tests.model.kernel import MTU
 
 FOREIGN = {"host_tx_ready": "true"}
 
@@ -50,6 +52,10 @@ class Databases:
         state, oper, admin, mtu = (entry[name] for name in schema.STATE_FIELDS)
         return (state, oper, admin, mtu)
 
+    def announced(self) -> set[str]:
+        """The ports that an announcement must hold: at run time, ports are portmgrd's to stage."""
+        return set(self.config) - self.added
+
     def look(self) -> Look:
         return Look(
             generation=self.generation,
@@ -84,22 +90,27 @@ class Databases:
             return True
         return False
 
-    def set_hash(self, key: str, fields: Mapping[str, str]) -> None:
+    def set_hash(self, key: str, values: Mapping[str, str]) -> None:
         if key == schema.GENERATION_KEY:
-            self.generation = fields[schema.GENERATION_FIELD]
+            self.generation = values[schema.GENERATION_FIELD]
         else:
             assert key == schema.WARM_KEY
-            self.own_row = dict(sorted({**self.own_row, **fields}.items()))
+            self.own_row = dict(sorted({**self.own_row, **values}.items()))
 
-    def _put(self, name: str, fields: Mapping[str, str]) -> None:
+    def _put(self, name: str, values: Mapping[str, str]) -> None:
         # In one order always, so that equal entries make equal states.
-        self.entries[name] = dict(sorted({**self.entries[name], **fields}.items()))
+        self.entries[name] = dict(sorted({**self.entries[name], **values}.items()))
 
     # ---- what others do
 
     def write_foreign(self, name: str) -> None:
         """Another writer of STATE_DB's port table."""
         self._put(name, FOREIGN)
+
+    def leave_entry(self, name: str) -> None:
+        """An earlier life of the daemon has published this port, and orchagent has added to its entry."""
+        self._put(name, dict(zip(schema.STATE_FIELDS, fields(IFF_UP | IFF_RUNNING, MTU), strict=True)))
+        self.write_foreign(name)
 
     def configure(self, name: str) -> None:
         """The operator adds a port: portmgrd stages it."""
@@ -114,10 +125,14 @@ class Databases:
         self.staged.discard(name)
         self.popped.discard(name)
 
-    def flush_appl(self) -> None:
+    def wipe_ports(self) -> None:
+        """orchagent begins anew, since the port table that it should take over is not whole; our key is not its own."""
         self.staged.clear()
         self.popped.clear()
         self.served.clear()
+
+    def flush_appl(self) -> None:
+        self.wipe_ports()
         self.generation = ""
 
 
@@ -142,7 +157,7 @@ class Orchagent:
         keys = sorted(databases.staged)
         for key in keys:
             if key == schema.PORT_CONFIG_DONE:
-                complete = self.known >= set(databases.config)
+                complete = self.known >= databases.announced()
                 require(complete or self.excused, "every port is popped before PortConfigDone")
                 self.configured = complete
             elif key == schema.PORT_INIT_DONE:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from portsyncd.model.commands import OldLinks, Op, PortWrite
+from portsyncd.model.commands import Command, OldLinks, Op, PortWrite
 from portsyncd.model.generation import ExistingLinks, Policy
 from portsyncd.model.sync import PortSync
 from portsyncd.wire import schema
@@ -14,12 +14,14 @@ from tests.model.kernel import Age, Kernel, Reader
 class Daemon:
     """One life of the daemon, apart from its own objects.
 
-    session: one with Redis is open. again: it is not the first. watched: APPL_DB entries that it waits for. noticed: those
-    of them that appeared; ports_noticed: CONFIG_DB's ports changed. look_due: something happened that a look may find.
-    taken: how new the links are that PortSync was given. removed: names whose removal it was given, with no write of
-    theirs acknowledged since; owes_delete: those of them that STATE_DB still held. written: how new the link was of which
-    a name's last write told. configured: it has staged PortConfigDone. found_markers: the last snapshot showed a
-    generation under way.
+    session: one with Redis is open. again: it is not the first. under_way: a command of the last one that Redis has yet
+    to carry out. watched: APPL_DB entries that it waits for. noticed: those of them that appeared; ports_noticed:
+    CONFIG_DB's ports changed. look_due: something happened that a look may find; flushed: namely that APPL_DB
+    lost what it held. taken: how new the links are that
+    PortSync was given. removed: names whose removal it was given, with no write of theirs acknowledged since;
+    owes_delete: those of them that STATE_DB still held. written: how new the link was of which a name's last write told.
+    expected: the ports that PortInitDone waits for. configured: it has staged PortConfigDone. found_markers: the last
+    snapshot showed a generation that is under way.
     """
 
     session: bool = False
@@ -28,12 +30,15 @@ class Daemon:
     noticed: set[str] = field(default_factory=set)
     ports_noticed: bool = False
     look_due: bool = False
+    flushed: bool = False
     taken: dict[str, Age] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     owes_delete: set[str] = field(default_factory=set)
     written: dict[str, Age] = field(default_factory=dict)
+    expected: set[str] = field(default_factory=set)
     configured: bool = False
     found_markers: bool = False
+    under_way: Command | None = None
 
 
 # The parts of a switch that change in place.
@@ -63,28 +68,26 @@ class Switch:
         if write.op is Op.SET:
             require(not held or name not in daemon.owes_delete, f"a removed link's entry goes before a new one: {name}")
         elif held:
-            ifindex = self.kernel.find(name)
-            is_old = self.file is not None and ifindex in self.file.ifindexes
-            gone = ifindex is None or is_old or name in daemon.removed
+            gone = self.kernel.find(name) is None or name in daemon.removed or self.sync.ports[name].old
             require(gone, f"an entry, others' fields with it, goes only with its link: {name}")
 
     def check_produce(self, keys: list[str]) -> None:
-        """The markers are complete and in order. What a flush took along after the last answer cannot be known yet; then
-        all that matters is that everything comes anew."""
+        """The markers are complete and in order. What went after the last look cannot be known yet; then all that matters
+        is that everything comes anew."""
         databases = self.databases
         require(not self.reader.first, "nothing is staged before the first dump has ended")
-        flushed = not databases.generation
+        flushed = self.daemon.flushed
         self.orchagent.excused = self.orchagent.excused or flushed
         warm = self.sync.generation.warm
         require(not warm or keys == [schema.PORT_INIT_DONE], "a warm start stages nothing but PortInitDone")
         if schema.PORT_CONFIG_DONE in keys:
-            ports = set(databases.config)
+            ports = databases.announced()
             staged = ports <= databases.staged | databases.popped | set(keys[: keys.index(schema.PORT_CONFIG_DONE)])
             require(staged or flushed, "every port is staged before PortConfigDone")
         if schema.PORT_INIT_DONE in keys:
             configured = self.daemon.configured and databases.has(schema.PORT_CONFIG_DONE)
             require(configured or flushed or warm, "a cold start stages PortConfigDone before PortInitDone")
-            for name in set(databases.config) - databases.added:
+            for name in self.daemon.expected:
                 port = self.sync.ports.get(name)
                 published = port is not None and port.link is not None and port.link.fields == databases.held(name)
                 require(published, f"PortInitDone waits until every port is published: {name}")
@@ -94,7 +97,8 @@ class Switch:
         # Explicit reset takes all links for old where it finds no decision of this generation.
         decided = self.file is not None and self.file.generation == self.databases.generation
         if decided or self.policy.existing_links is not ExistingLinks.RESET:
-            made_since = old.ifindexes & self.databases.served
+            known = self.file.ifindexes if self.file is not None else frozenset[int]()
+            made_since = (old.ifindexes - known) & self.databases.served
             require(not made_since, "a link made in this generation is not taken for an old one")
 
     def check_set_down(self, ifindexes: frozenset[int]) -> None:

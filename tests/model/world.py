@@ -5,7 +5,7 @@ one take of the mailbox.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Self
 
 from portsyncd.model.commands import (
@@ -42,10 +42,11 @@ class Move(NamedTuple):
 _TOUCHED: dict[str | type, tuple[str, ...]] = {
     **dict.fromkeys(("delete", "set_up", "set_down", "flip_carrier", "rename"), ("kernel", "reader")),
     **dict.fromkeys(("read", "start_dump", "chunk", "end_dump", "re_read"), ("kernel", "reader")),
-    **dict.fromkeys(("begin", "take", "look"), ("sync", "reader", "daemon")),
+    **dict.fromkeys(("take", "look"), ("sync", "reader", "daemon")),
     "create": ("kernel", "reader", "databases"),
     "overrun": ("kernel",),
     "request_lost": ("sync", "daemon"),
+    "reply_late": ("sync", "daemon"),
     "disconnect": ("daemon",),
     "pop": ("databases", "daemon", "orchagent"),
     "foreign_write": ("databases",),
@@ -78,7 +79,7 @@ class World(Switch):
 
     def describe(self, move: Move) -> str:
         """The step in words, as it would be taken now."""
-        command = self.sync.next() if move.name in ("command", "reply_lost", "request_lost") else None
+        command = self.sync.next() if move.name in ("command", "reply_lost", "reply_late", "request_lost") else None
         return str(move) if command is None else f"{move}: {'; '.join(in_words(command))}"
 
     # ---- which steps there are
@@ -126,14 +127,14 @@ class World(Switch):
                 return (port in self.databases.config) is (name == "unconfigure")
             case "overrun":
                 return bool(self.kernel.queue)
-            case "flush":
-                # That nobody flushes APPL_DB before it is read is what makes a warm restart one.
+            case "flush" | "wipe":
+                # That nobody does so before it is read is what makes a warm restart one.
                 return self.daemon.again or not self.databases.warm
             case "redis_old":
-                return self.daemon.session and self.saved is not None
+                return self.daemon.session and self.daemon.configured and self.saved is not None
             case "disconnect" | "redis_empty" | "take" | "time_out":
                 return self.daemon.session
-            case "reply_lost" | "request_lost":
+            case "reply_lost" | "reply_late" | "request_lost":
                 return self.daemon.session and self.sync.next() is not None
             case _:
                 return True
@@ -249,23 +250,41 @@ class World(Switch):
     def flush(self) -> None:
         """A cold start of swss under a running daemon: APPL_DB is flushed, orchagent begins anew."""
         self.databases.flush_appl()
+        self._lose_ports()
+
+    def wipe(self) -> None:
+        """A warm start of orchagent fails."""
+        self.databases.wipe_ports()
+        self._lose_ports()
+
+    def _lose_ports(self) -> None:
+        self._begin_swss()
+        self.daemon.look_due = self.daemon.flushed = self.daemon.session
+
+    def _begin_swss(self) -> None:
         self.databases.warm = False
         self.orchagent.begin(self.databases)
-        self.daemon.look_due = self.daemon.session
+        # portmgrd stages what came to CONFIG_DB at run time.
+        self.databases.staged |= self.databases.added
 
     def redis_empty(self) -> None:
         """Redis comes back without data; CONFIG_DB is loaded again."""
         ports = self.databases
-        self._come_back(Databases(ports.config, {name: {} for name in ports.entries}, ports.added, warm=ports.warm))
+        self._come_back(Databases(ports.config, {name: {} for name in ports.entries}, ports.added))
 
     def redis_old(self) -> None:
-        """Redis comes back with old data."""
+        """Redis comes back with old data, once."""
         self._come_back(clone(self.saved))
+        self.saved = None
 
     def _come_back(self, databases: Databases) -> None:
         self.databases = databases
         self.orchagent.excused = True
+        # Whoever heard of the last writes begins anew, too.
+        self.daemon.written.clear()
+        self.daemon.owes_delete.clear()
         self.disconnect()
+        self.daemon.under_way = None
 
     # ---- the daemon's steps
 
@@ -277,13 +296,12 @@ class World(Switch):
 
     def swss_restart(self) -> None:
         """orchagent begins anew, cold, on an APPL_DB that nobody flushed, and the daemon with it."""
-        self.databases.warm = False
-        self.orchagent.begin(self.databases)
+        self._begin_swss()
         self.crash()
 
     def disconnect(self) -> None:
         daemon = self.daemon
-        daemon.session = daemon.look_due = daemon.ports_noticed = False
+        daemon.session = daemon.look_due = daemon.flushed = daemon.ports_noticed = False
         daemon.watched = frozenset()
         daemon.noticed.clear()
 
@@ -295,16 +313,25 @@ class World(Switch):
 
     def _compare(self) -> None:
         daemon, snapshot = self.daemon, self.databases.snapshot()
-        daemon.found_markers = snapshot.marked
+        daemon.found_markers = snapshot.config_done
         used = {snapshot.generation, self.sync.generation.id, "" if self.file is None else self.file.generation}
         fresh_id = next(name for name in ("g1", "g2", "g3", "g4") if name not in used)
-        self.sync.begin(snapshot, fresh_id=fresh_id, remembered=self.file, now=NOW)
+        anew = self.sync.begin(snapshot, fresh_id=fresh_id, remembered=self.file, now=NOW)
+        match daemon.under_way:
+            case WritePorts(writes):
+                for write in writes:
+                    self._write(write)
+            case Produce() | SetHash() | WaitForPorts() | SetLinksDown() | Remember() as command:
+                self._carry_out(command)
+        daemon.under_way = None
+        ports = set(self.databases.config)
+        daemon.expected = ports if anew else daemon.expected & ports
         unproven = self.sync.unproven()
         if daemon.again or unproven:
             self.reader.due = True
             self.reader.asked |= unproven
         daemon.again = True
-        daemon.look_due = False
+        daemon.look_due = daemon.flushed = False
 
     def take(self) -> None:
         daemon, databases, taken = self.daemon, self.databases, self.reader.mailbox.take()
@@ -325,16 +352,20 @@ class World(Switch):
         daemon.noticed.clear()
         if daemon.ports_noticed:
             daemon.ports_noticed = False
-            self.sync.config_ports_are(databases.config)
+            self._tell_ports()
+
+    def _tell_ports(self) -> None:
+        self.daemon.expected.intersection_update(self.databases.config)
+        self.sync.config_ports_are(self.databases.config)
 
     def look(self) -> None:
-        self.daemon.look_due = False
+        self.daemon.look_due = self.daemon.flushed = False
         if self.sync.looked(self.databases.look()):
             self._compare()
             self.take()
         if not self.notifying:
             self.sync.poll_pending()
-            self.sync.config_ports_are(self.databases.config)
+            self._tell_ports()
 
     def time_out(self) -> None:
         """A warm start's first sync takes too long."""
@@ -354,6 +385,14 @@ class World(Switch):
         self.sync.lost(command)
         self.disconnect()
 
+    def reply_late(self) -> None:
+        """Redis carries the command out only when the next session has read its snapshot."""
+        command = self._next()
+        for write in command.writes if isinstance(command, WritePorts) else ():
+            self.check_write(write)
+        self.request_lost()
+        self.daemon.under_way = command
+
     def request_lost(self) -> None:
         self.sync.lost(self._next())
         self.disconnect()
@@ -366,6 +405,8 @@ class World(Switch):
     def _carry_out(self, command: Command) -> list[bool]:
         match command:
             case WritePorts(writes):
+                for write in writes:
+                    self.check_write(write)
                 return [self._write(write) for write in writes]
             case Produce(rows):
                 self._produce([row.key for row in rows])
@@ -383,7 +424,6 @@ class World(Switch):
         return []
 
     def _write(self, write: PortWrite) -> bool:
-        self.check_write(write)
         carried_out = self.databases.write(write)
         # Deleted just now, or set where nothing was.
         self.daemon.owes_delete.discard(write.name)
@@ -397,7 +437,7 @@ class World(Switch):
         self.daemon.look_due = True
         if schema.PORT_CONFIG_DONE in keys:
             self.daemon.configured = True
-            self.databases.added.clear()
+            self.databases.added.difference_update(keys)
 
 
 _ATTRIBUTES = tuple(field.name for field in fields(World))
@@ -408,16 +448,20 @@ def switch(
     *,
     links: int = 0,
     spare: tuple[str, ...] = (),
+    left: bool = False,
     existing_links: ExistingLinks = ExistingLinks.AUTO,
 ) -> World:
     """A switch whose daemon is about to start for the first time, with links for the first ``links`` ports. spare: names
-    that CONFIG_DB does not have yet."""
+    that CONFIG_DB does not have yet. left: STATE_DB has entries of an earlier life for all ports."""
     kernel = Kernel()
     for name in ports[:links]:
         kernel.create(name)
     kernel.queue.clear()
     policy = Policy(prefixes=PREFIXES, existing_links=existing_links)
-    return World(policy, kernel, Databases(ports, {name: {} for name in ports + spare}), PortSync(policy))
+    databases = Databases(ports, {name: {} for name in ports + spare})
+    for name in ports if left else ():
+        databases.leave_entry(name)
+    return World(policy, kernel, databases, PortSync(policy))
 
 
 def running(ports: tuple[str, ...], *, links: int | None = None, spare: tuple[str, ...] = ()) -> World:
@@ -433,11 +477,17 @@ def running(ports: tuple[str, ...], *, links: int | None = None, spare: tuple[st
 
 
 def warm(
-    ports: tuple[str, ...], *, links: int | None = None, spare: tuple[str, ...] = (), foreign_only: bool = False
+    ports: tuple[str, ...],
+    *,
+    links: int | None = None,
+    spare: tuple[str, ...] = (),
+    foreign_only: bool = False,
+    existing_links: ExistingLinks = ExistingLinks.AUTO,
 ) -> World:
     """A running switch whose daemon is about to start warm. foreign_only: STATE_DB's entries are others' alone, as after a
     warm reboot."""
     world = running(ports, links=links, spare=spare)
+    world.policy = replace(world.policy, existing_links=existing_links)
     world.crash()
     world.databases.warm = True
     for name in ports if foreign_only else ():

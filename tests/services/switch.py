@@ -29,7 +29,12 @@ class FakeSwitch:
     """resyncs: what the writer asked of the reader. levels: log levels that were set. ids: of the generations, in order."""
 
     def __init__(
-        self, *, policy: Policy | None = None, notify: bool = True, bound: int = 100_000, jitter: float = 1.0
+        self,
+        *,
+        policy: Policy | None = None,
+        notify: bool = True,
+        bound: int = 100_000,
+        buffer_bytes: int = 1 << 24,
     ) -> None:
         self.policy = policy or Policy()
         self.kernel = FakeKernel()
@@ -39,7 +44,7 @@ class FakeSwitch:
         self.levels: list[str] = []
         self.ids: list[str] = []
         self._bound = bound
-        self._jitter = jitter
+        self._buffer_bytes = buffer_bytes
         self.begin_process()
 
     def begin_process(self) -> None:
@@ -53,13 +58,13 @@ class FakeSwitch:
             self,
             old_links=self.old_links,
             backoff=Backoff(cap=5.0),
-            jitter=lambda: self._jitter,
+            jitter=lambda: 1.0,
             fresh_id=self._fresh_id,
             set_log_level=self.levels.append,
         )
 
     def _make_source(self) -> FakeLinkSource:
-        return FakeLinkSource(self.kernel, receive_buffer_bytes=1 << 24, prefixes=self.policy.prefixes)
+        return FakeLinkSource(self.kernel, receive_buffer_bytes=self._buffer_bytes // 2, prefixes=self.policy.prefixes)
 
     def _fresh_id(self) -> str:
         self.ids.append(f"generation {len(self.ids) + 1}")
@@ -71,8 +76,8 @@ class FakeSwitch:
         self.resyncs.append((reason, frozenset(names)))
         self.reader.request_resync(reason, names)
 
-    async def set_down(self, ifindexes: Collection[int]) -> None:
-        await self.reader.set_down(ifindexes)
+    async def set_down(self, ifindexes: Collection[int]) -> list[int]:
+        return await self.reader.set_down(ifindexes)
 
     # ---- databases
 

@@ -152,6 +152,20 @@ async def test_without_permission_to_set_links_down_the_error_goes_up(autojump_c
     assert switch.produced() == []
 
 
+async def test_links_that_the_kernel_leaves_up_are_named_and_hold_nothing_up(
+    autojump_clock: MockClock, log: list[Any]
+) -> None:
+    switch = FakeSwitch(policy=Policy(existing_links=ExistingLinks.RESET))
+    cold(switch)
+    switch.add_ports(PORTS)
+    switch.kernel.link("Ethernet0").stubborn = True
+    async with running(switch):
+        assert switch.produced() == [*PORTS, "PortConfigDone"]
+    assert [switch.kernel.link(name).up for name in PORTS] == [True, False]
+    (line,) = said(log, "the kernel did not set links down")
+    assert line["ifindexes"] == [switch.kernel.index("Ethernet0")]
+
+
 async def test_old_links_that_cannot_be_kept_are_no_reason_to_stop(autojump_clock: MockClock, log: list[Any]) -> None:
     switch = FakeSwitch(policy=Policy(existing_links=ExistingLinks.RESET))
     cold(switch)
@@ -199,6 +213,21 @@ async def test_a_port_that_leaves_config_db_is_awaited_no_longer(autojump_clock:
         assert switch.has_marker("PortInitDone")
 
 
+@pytest.mark.parametrize("notify", [True, False])
+async def test_a_config_db_that_is_loaded_anew_has_not_lost_its_ports(autojump_clock: MockClock, notify: bool) -> None:
+    switch = FakeSwitch(notify=notify)
+    cold(switch)
+    async with running(switch):
+        switch.redis.pop()
+        switch.add_ports(["Ethernet0"])
+        # As `config reload` does.
+        switch.config_db.set("CONFIG_DB_INITIALIZED", "0")
+        switch.config_db.delete("PORT|Ethernet4")
+        await trio.sleep(3)
+        assert switch.writer.statistics().awaited.keys() == {"Ethernet4"}
+        assert not switch.has_marker("PortInitDone")
+
+
 # ---- LOGGER
 
 
@@ -208,6 +237,22 @@ async def test_the_logger_row_is_written_where_it_is_absent(autojump_clock: Mock
     async with running(switch):
         assert switch.config_db.hgetall(LOGGER) == {"LOGLEVEL": "NOTICE", "LOGOUTPUT": "SYSLOG"}
     assert switch.levels == []
+
+
+async def test_a_user_who_may_not_write_that_row_is_told_once_and_all_goes_on(
+    autojump_clock: MockClock, log: list[Any]
+) -> None:
+    switch = FakeSwitch()
+    switch.load_config([])
+    switch.config_db.delete(LOGGER)
+    switch.redis.forbidden = frozenset({LOGGER})
+    async with running(switch):
+        assert switch.has_marker("PortInitDone")
+        switch.redis.stop()
+        switch.redis.start()
+        await trio.sleep(5)
+        assert switch.writer.statistics().connected
+    assert len(said(log, "the LOGGER row cannot be written")) == 1
 
 
 @pytest.mark.parametrize(("level", "heeded"), [("DEBUG", ["DEBUG"]), ("NOTICE", [])])

@@ -1,6 +1,6 @@
 """The writer and a Redis that fails: it never ends, never spins, never loses the final state, and says each thing once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -70,10 +70,21 @@ async def test_a_redis_that_is_not_there_yet_is_waited_for_and_told_once(
 async def test_the_first_retry_comes_at_once_and_the_others_ever_later(autojump_clock: MockClock) -> None:
     switch = loaded()
     switch.redis.stop()
+    ever_later = pytest.approx([0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5])
+
+    def waits() -> list[float]:
+        return [after - before for before, after in pairwise(switch.redis.attempts)]
+
     async with running(switch):
         await trio.sleep(30)
-    waits = [after - before for before, after in pairwise(switch.redis.attempts)]
-    assert waits[:10] == pytest.approx([0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5])
+        assert waits()[:10] == ever_later
+        # A session that was good begins them anew.
+        switch.redis.start()
+        await trio.sleep(30)
+        switch.redis.attempts[:] = [trio.current_time()]
+        switch.redis.stop()
+        await trio.sleep(30)
+        assert waits()[:10] == ever_later
 
 
 async def test_what_happens_while_redis_is_away_is_one_write_a_port(autojump_clock: MockClock, log: list[Any]) -> None:
@@ -163,44 +174,25 @@ async def test_a_port_whose_write_had_no_answer_is_written_again(autojump_clock:
         assert switch.writer.statistics().lost_writes == 2
 
 
+# The warm-restart row, the generation, ports and PortConfigDone, two states, PortInitDone.
+@pytest.mark.parametrize("after", range(5))
 @pytest.mark.parametrize("carried_out", [True, False])
-@pytest.mark.parametrize("lost", range(4))
-async def test_whichever_answer_of_the_start_is_lost_orchagent_hears_all(
-    autojump_clock: MockClock, carried_out: bool, lost: int
+async def test_whichever_answer_of_a_start_is_lost_the_outcome_is_the_same(
+    autojump_clock: MockClock, carried_out: bool, after: int
 ) -> None:
     switch = loaded()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(switch.writer.run)
-        await switch.settle()
-        for _ in range(lost):
-            switch.redis.writes.clear()
-        switch.redis.lose_reply(carried_out=carried_out)
-        await nursery.start(switch.reader.run)
+    switch.redis.lose_reply(carried_out=carried_out, after=after)
+    async with running(switch):
         await trio.sleep(5)
-        assert {pop.key for pop in switch.redis.pop()} >= {*PORTS, "PortConfigDone"}
-        switch.redis.lose_reply(carried_out=carried_out)
+        assert [pop.key for pop in switch.redis.pop()] == [*PORTS, "PortConfigDone"]
         switch.add_ports(PORTS)
         await trio.sleep(5)
-        assert switch.has_marker("PortInitDone")
+        assert [pop.key for pop in switch.redis.pop()] == ["PortInitDone"]
+        assert switch.writer.statistics().sessions == 2
         assert switch.states() == switch.expected_states() != {}
-        nursery.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize("carried_out", [True, False])
-async def test_a_marker_whose_answer_was_lost_goes_out_once(autojump_clock: MockClock, carried_out: bool) -> None:
-    switch = loaded()
-    switch.add_ports(PORTS)
-    switch.redis.latency = 0.1
-    async with running(switch):
-        await switch.until(lambda: switch.appl_db.exists("PORTSYNCD_GENERATION_TABLE:localhost"), 5)
-        switch.redis.lose_reply(carried_out=carried_out)
-        await trio.sleep(5)
-        assert switch.produced().count("PortConfigDone") == 1
-        switch.redis.pop()
-        switch.redis.lose_reply(carried_out=carried_out)
-        await trio.sleep(5)
-        assert switch.has_marker("PortInitDone")
-        assert switch.produced().count("PortInitDone") == 1
+        assert switch.appl_db.hgetall("PORTSYNCD_GENERATION_TABLE:localhost") == {"id": "generation 1"}
+        # What arrived is not sent again, or orchagent would hear it twice.
+        assert [switch.produced().count(marker) for marker in ("PortConfigDone", "PortInitDone")] == [1, 1]
 
 
 async def test_cancelled_in_the_middle_of_a_write_it_writes_again_in_its_next_life(autojump_clock: MockClock) -> None:
@@ -244,6 +236,7 @@ async def test_a_redis_that_refuses_to_write_is_not_called_usable_nor_asked_ofte
         assert len(switch.redis.attempts) - attempts < 20
         switch.redis.refuses_writes = ""
         await come_to_rest(switch)
+        assert switch.redis.sessions == 1
     assert len(said(log, TROUBLE)) == 1
     assert len(said(log, "connected to Redis")) == 2
 
@@ -253,6 +246,7 @@ async def test_a_redis_that_refuses_from_the_beginning(autojump_clock: MockClock
     switch.redis.refuses_all = NOAUTH
     async with running(switch):
         await trio.sleep(60)
+        assert switch.redis.attempts[1] - switch.redis.attempts[0] == pytest.approx(0.5)
         assert len(switch.redis.attempts) < 20
         switch.redis.refuses_all = ""
         await switch.until(switch.produced, 6)
@@ -311,21 +305,21 @@ async def test_back_empty_it_waits_for_config_db_and_begins_a_generation(
 
 
 @pytest.mark.parametrize(
-    "trouble",
-    [
-        lambda switch: (switch.redis.stop(), switch.redis.start),
-        lambda switch: (setattr(switch.redis, "loading", True), lambda: setattr(switch.redis, "loading", False)),
-    ],
+    "loading",
+    [False, True],
     ids=["unreachable", "loading"],
 )
 async def test_a_redis_that_had_to_be_waited_for_must_say_that_config_db_is_loaded(
-    autojump_clock: MockClock, trouble: Callable[[FakeSwitch], tuple[object, Callable[[], None]]]
+    autojump_clock: MockClock, loading: bool
 ) -> None:
     switch = FakeSwitch()
-    _, end = trouble(switch)
+    switch.redis.loading = loading
+    if not loading:
+        switch.redis.stop()
     async with running(switch):
         await trio.sleep(1)
-        end()
+        switch.redis.loading = False
+        switch.redis.start()
         await trio.sleep(30)
         # Absent is not enough here: it may be empty because nobody has loaded it yet.
         assert switch.produced() == []
@@ -333,3 +327,30 @@ async def test_a_redis_that_had_to_be_waited_for_must_say_that_config_db_is_load
         switch.load_config(PORTS)
         await trio.sleep(2)
         assert switch.produced() == [*PORTS, "PortConfigDone"]
+
+
+async def test_one_that_loaded_its_data_must_say_so_too_and_one_that_was_only_away_need_not(
+    autojump_clock: MockClock,
+) -> None:
+    switch = loaded()
+    switch.config_db.delete("CONFIG_DB_INITIALIZED")
+    async with running(switch):
+        await switch.bring_up(PORTS)
+        switch.redis.stop()
+        await trio.sleep(5)
+        switch.redis.start()
+        await come_to_rest(switch)
+        switch.redis.stop()
+        switch.redis.loading = True
+        switch.redis.start()
+        await trio.sleep(5)
+        switch.redis.loading = False
+        await trio.sleep(30)
+        assert not switch.writer.statistics().connected
+        switch.config_db.set("CONFIG_DB_INITIALIZED", "1")
+        await come_to_rest(switch)
+        # That counted for this once.
+        switch.config_db.delete("CONFIG_DB_INITIALIZED")
+        switch.redis.stop()
+        switch.redis.start()
+        await come_to_rest(switch)

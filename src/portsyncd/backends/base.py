@@ -66,8 +66,9 @@ class LinkSource(Protocol):
     async def ask(self, targets: Sequence[str | int]) -> list[LinkMessage | None]:
         """Ask for single links by name or by ifindex; None for each that does not exist (ENODEV)."""
 
-    async def set_down(self, ifindexes: Collection[int]) -> None:
-        """Clear IFF_UP of these links; those that are gone are passed over. Raises ``NoPermissionError``."""
+    async def set_down(self, ifindexes: Collection[int]) -> list[int]:
+        """Clear IFF_UP of these links; those that are gone are passed over. Returns those that the kernel left as they
+        are, for whatever reason of its own. Raises ``NoPermissionError``."""
 
     def listen_to(self, first: int, last: int) -> None:
         """From now on also let through events of ifindexes ``first`` to ``last``, whatever their name."""
@@ -85,6 +86,10 @@ class Notices:
     ports: frozenset[str] = frozenset()
     config_ports: frozenset[str] = frozenset()
     logger: bool = False
+
+    def also(self, other: "Notices") -> "Notices":
+        """Both in one."""
+        return Notices(self.ports | other.ports, self.config_ports | other.config_ports, self.logger or other.logger)
 
 
 class Store(Protocol):

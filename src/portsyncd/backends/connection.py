@@ -8,6 +8,7 @@ ordinary one, and a cancelled request leaves nothing behind but a closed connect
 import math
 import socket
 import ssl
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ from portsyncd.errors import StoreError, StoreLoadingError, StoreRefusedError, S
 from portsyncd.wire.database_config import Database, Endpoint
 
 _NOTHING: Final = object()
+# struct linger: on, for no time.
+_RESET: Final = struct.pack("ii", 1, 0)
+# Seconds, seconds, times: a subscriber hears nothing for long, and has to notice that its path is gone.
+_KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 # One command: its name and arguments.
 Request = tuple[str | bytes | int, ...]
 
@@ -156,6 +161,10 @@ class RedisConnection:
         sock = self._socket_if_open()
         if sock is not None:
             trio.lowlevel.notify_closing(sock)
+            if sock.family != socket.AF_UNIX:
+                # Reset, so that the kernel throws away what it has not delivered: after a broken path has healed, a
+                # request given up here would still arrive, behind what the next session wrote.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._connection.disconnect()
 
     def _socket(self) -> socket.socket:
@@ -178,7 +187,6 @@ def _make(endpoint: Endpoint, number: int, access: Access) -> AbstractConnection
         "socket_timeout": access.timeout,
         "socket_connect_timeout": access.timeout,
         "protocol": 2,
-        "client_name": "portsyncd",
         "driver_info": None,
         "decode_responses": True,
         "encoding_errors": "surrogateescape",
@@ -188,7 +196,12 @@ def _make(endpoint: Endpoint, number: int, access: Access) -> AbstractConnection
         over_unix_socket: Any = UnixDomainSocketConnection
         connection: AbstractConnection = over_unix_socket(path=endpoint.unix_socket, **options)
         return connection
-    options |= {"host": endpoint.host, "port": endpoint.port, "socket_keepalive": True}
+    options |= {
+        "host": endpoint.host,
+        "port": endpoint.port,
+        "socket_keepalive": True,
+        "socket_keepalive_options": _KEEPALIVE,
+    }
     if access.tls:
         return SSLConnection(ssl_ca_certs=access.tls_ca or None, **options)
     return Connection(**options)

@@ -53,16 +53,16 @@ class OldLinksFile:
         await trio.to_thread.run_sync(self._save, old)
 
     def _save(self, old: OldLinks) -> None:
-        place = here()
-        content = {
-            "boot_id": place.boot_id,
-            "network_namespace": place.network_namespace,
-            "generation": old.generation,
-            "ifindexes": sorted(old.ifindexes),
-        }
         # Another process may write the same file (a second start by mistake); each replaces it as a whole.
         temporary = self._path.with_suffix(f".{os.getpid()}")
         try:
+            place = here()
+            content = {
+                "boot_id": place.boot_id,
+                "network_namespace": place.network_namespace,
+                "generation": old.generation,
+                "ifindexes": sorted(old.ifindexes),
+            }
             self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             temporary.write_text(json.dumps(content), encoding="utf-8")
             temporary.replace(self._path)

@@ -10,7 +10,7 @@ import itertools
 import socket
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
 import trio
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 # asm-generic/socket.h; not in Python's socket module.
 _SO_ATTACH_FILTER: Final = 26
+_SO_DETACH_FILTER: Final = 27
 _SO_RCVBUFFORCE: Final = 33
 _SO_MEMINFO: Final = 55
 _SK_MEMINFO_DROPS: Final = 8
@@ -122,6 +123,9 @@ class NetlinkSource:
         try:
             self._open_events().setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
         except OSError:
+            # An earlier filter, which lets too little through by now, stays attached when a new one is refused.
+            with suppress(OSError):
+                self._open_events().setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
             self.filtering = False
         else:
             self.filtering = True
@@ -158,21 +162,23 @@ class NetlinkSource:
                     answers.append(answer.links[0] if answer.links else None)
         return answers
 
-    async def set_down(self, ifindexes: Collection[int]) -> None:
-        """Clear IFF_UP of these links; those that are gone are passed over."""
+    async def set_down(self, ifindexes: Collection[int]) -> list[int]:
+        """Clear IFF_UP of these links; those that are gone are passed over, those that the kernel refuses returned."""
+        refused: list[int] = []
         wanted = sorted(ifindexes)
         for start in range(0, len(wanted), _QUESTIONS_AT_ONCE):
             some = wanted[start : start + _QUESTIONS_AT_ONCE]
             with _as_link_source_error("set links down"):
                 requests = {number: wire.set_down_request(number, ifindex) for number, ifindex in self._number(some)}
-                for answer in await self._converse(requests):
+                for ifindex, answer in zip(some, await self._converse(requests), strict=True):
                     if answer.errno == errno.EPERM:
                         raise NoPermissionError(
                             "the kernel does not let this process set links down: start it with CAP_NET_ADMIN,"
                             ' or configure netlink.existing_links = "adopt"'
                         )
                     if answer.errno and not wire.is_absence(answer.errno):
-                        raise OSError(answer.errno, "the kernel refused to set a link down")
+                        refused.append(ifindex)
+        return refused
 
     def _number(self, targets: Iterable[T]) -> Iterator[tuple[int, T]]:
         return ((next(self._sequence), target) for target in targets)

@@ -57,6 +57,8 @@ class Notifications:
     async def wait_for_ports(self, names: Collection[str]) -> None:
         """Watch these APPL_DB entries and no others. Returns when Redis has confirmed it, so that an entry which is
         absent now will be announced; ``watch`` must be running in another task meanwhile."""
+        if not self.on:
+            return
         wanted = frozenset(names)
         gained, lost = wanted - self._waited_for, self._waited_for - wanted
         if lost:
@@ -82,6 +84,11 @@ class Notifications:
             try:
                 while True:
                     self._take(await connection.receive(), report)
+            except StoreRefusedError:
+                # A user who may not subscribe; open() has sent it, and here is the answer. Poll, then.
+                self.on = False
+                self._confirmed.set()
+                await trio.sleep_forever()
             except StoreError as problem:
                 # Kept, and raised below: the nursery would wrap it in a group.
                 problems.append(problem)

@@ -7,6 +7,7 @@ from typing import Any
 from portsyncd.backends.base import Notices
 from portsyncd.backends.connection import Access, RedisConnection, Request, ScriptUnknownError
 from portsyncd.backends.notifications import Notifications
+from portsyncd.errors import StoreUnavailableError
 from portsyncd.model.commands import Look, Op, PortWrite, Snapshot
 from portsyncd.wire import producer, publish, schema
 from portsyncd.wire.database_config import Database
@@ -113,8 +114,8 @@ class RedisStore:
         return [character == "1" for character in answer]
 
     async def _write_apart(self, writes: Sequence[PortWrite]) -> list[bool]:
-        """Two instances cannot be written in one step: check, write, and check again. A port whose entry went meanwhile
-        counts as not written, so that it is written again when the entry comes back."""
+        """Two instances cannot be written in one step: check, write, and check again. Where an entry came or went
+        meanwhile, what was written is not known, and the session ends."""
         before = await self._are_present(writes)
         requests: list[Request] = []
         for (name, op, fields), present in zip(writes, before, strict=True):
@@ -124,10 +125,9 @@ class RedisStore:
             if fields is not None and present:
                 requests.append(("HSET", key, *publish.field_pairs(fields)))
         await _pipeline(self._state, requests)
-        after = await self._are_present(writes)
-        return [
-            write.op is Op.DELETE or (was and still) for write, was, still in zip(writes, before, after, strict=True)
-        ]
+        if await self._are_present(writes) != before:
+            raise StoreUnavailableError("APPL_DB changed while STATE_DB was written in another Redis: comparing anew")
+        return [write.op is Op.DELETE or present for write, present in zip(writes, before, strict=True)]
 
     async def _are_present(self, writes: Sequence[PortWrite]) -> list[bool]:
         replies = await _pipeline(self._appl, [("EXISTS", self._appl_prefix + write.name) for write in writes])

@@ -11,14 +11,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
 
-from portsyncd.model import warm
 from portsyncd.model.commands import Command, Look, OldLinks, Produce, Remember, SetHash, SetLinksDown, Snapshot
+from portsyncd.model.warm import Start, WarmState, settle, timer_seconds
 from portsyncd.wire import schema
 from portsyncd.wire.producer import set_row
 
 # Rows per script call: Redis serves nobody else meanwhile.
 ROWS_PER_COMMAND = 256
-_RECONCILED_ROW = SetHash(schema.STATE_DB, schema.WARM_KEY, {"state": warm.WarmState.RECONCILED})
+_RECONCILED_ROW = SetHash(schema.STATE_DB, schema.WARM_KEY, {"state": WarmState.RECONCILED})
 
 
 class ExistingLinks(Enum):
@@ -46,7 +46,7 @@ class Generation:
         self._policy = policy
         self.id = ""
         # Warm or cold, settled once per process and generation.
-        self._start: warm.Start | None = None
+        self._start: Start | None = None
         # Everything that this generation owes APPL_DB before its ports may be written has been acknowledged.
         self.announced = False
         self.initialized = False
@@ -99,12 +99,11 @@ class Generation:
         self._maybe_announced = self._maybe_initialized = False
         self._remembered = remembered
         if self._established or bereft:
-            self._restart(snapshot, fresh_id)
+            start = self._restart(snapshot, fresh_id)
         else:
             self.id = snapshot.generation or self.id or fresh_id
-            if self._start is None:
-                self._settle(snapshot, now)
-        self._owe_start_rows()
+            start = self._start or self._settle(snapshot, now)
+        self._owe_start_rows(start)
         return True
 
     def _is_same(self, snapshot: Snapshot) -> bool:
@@ -112,19 +111,20 @@ class Generation:
             return snapshot.generation == self.id
         return snapshot.config_done and self._confirmed
 
-    def _restart(self, snapshot: Snapshot, fresh_id: str) -> None:
+    def _restart(self, snapshot: Snapshot, fresh_id: str) -> Start:
         """Another generation under a running process: what a warm start relies on is gone, and the links that have been
         followed are kept, none is set down."""
         self.id = snapshot.generation or fresh_id
-        self._start = warm.settle(enabled=False, restore_count=None)
         self._established = self.announced = self.initialized = False
         self._reconciled = True
         self.old.clear()
         self._old_decided = self._remember_due = True
         self._down_due = False
+        self._start = settle(enabled=False, restore_count=None)
+        return self._start
 
-    def _settle(self, snapshot: Snapshot, now: float) -> None:
-        self._start = warm.settle(
+    def _settle(self, snapshot: Snapshot, now: float) -> Start:
+        self._start = settle(
             enabled=snapshot.warm_enabled,
             restore_count=snapshot.restore_count,
             allowed=self._policy.warm_allowed,
@@ -133,13 +133,13 @@ class Generation:
             self.announced = self._confirmed = True
             self.initialized = snapshot.init_done
             self._reconciled = False
-            self._warm_deadline = now + warm.timer_seconds(snapshot.warm_timer, self._policy.eoiu_timeout)
+            self._warm_deadline = now + timer_seconds(snapshot.warm_timer, self._policy.eoiu_timeout)
+        return self._start
 
-    def _owe_start_rows(self) -> None:
-        if self._start is not None:
-            self._rows.append(SetHash(schema.STATE_DB, schema.WARM_KEY, self._start.fields))
-        if self.warm:
-            self._rows.append(SetHash(schema.STATE_DB, schema.WARM_KEY, {"state": warm.WarmState.RESTORED}))
+    def _owe_start_rows(self, start: Start) -> None:
+        self._rows.append(SetHash(schema.STATE_DB, schema.WARM_KEY, start.fields))
+        if start.warm:
+            self._rows.append(SetHash(schema.STATE_DB, schema.WARM_KEY, {"state": WarmState.RESTORED}))
             self._rows.append(self._id_row())
 
     def _id_row(self) -> SetHash:

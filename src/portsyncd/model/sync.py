@@ -105,15 +105,21 @@ class PortSync:
         """A session begins; True: so does a generation. fresh_id: its id, should APPL_DB have none; remembered: what
         was kept about old links."""
         anew = self.generation.begin(snapshot, fresh_id=fresh_id, remembered=remembered, now=now)
+        # APPL_DB is empty, and STATE_DB about to be: its entries are those of the generation before.
+        untrusted = anew and not (snapshot.marked or self.generation.warm)
         self._waited_for = frozenset()
         self.pending.clear()
         for name in snapshot.state.keys() - self.ports.keys():
             self.ports[name] = Port(now)
         for name, port in list(self.ports.items()):
+            # In another generation nothing is old; what has that link is read anew.
+            port.old = port.old and bool(self.generation.old)
             if port.held is not UNKNOWN:
-                port.held = snapshot.state.get(name)
+                held = snapshot.state.get(name)
+                port.held = UNKNOWN if untrusted and held is not None else held
             if port.link is None and port.held is not None and not port.old:
                 self._unproven.add(name)
+                self._dirty.pop(name, None)
             else:
                 self._consider(name, port)
         if anew:
@@ -278,8 +284,6 @@ class PortSync:
         """Note whether the port owes Redis a write; forget a name of which nothing is left."""
         op = port.owed()
         if op is not None:
-            if op is Op.DELETE:
-                self.pending.pop(name, None)
             # What only waits to be set needs no second try; a removal waits for nothing.
             if op is not Op.SET or name not in self.pending:
                 self._dirty[name] = None

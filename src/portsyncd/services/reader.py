@@ -17,7 +17,7 @@ from portsyncd.model.mailbox import Synced
 from portsyncd.model.pacing import Pacer
 from portsyncd.model.storm import WINDOW_SECONDS, Storm, StormMeter
 from portsyncd.services.inbox import Inbox
-from portsyncd.wire.netlink import Folder, LinkMessage, decode
+from portsyncd.wire.netlink import AF_UNSPEC, Folder, LinkMessage, decode
 
 log = get_logger()
 
@@ -93,10 +93,11 @@ class Reader:
         self._asked.update(names)
         self._waiting.cancel()
 
-    async def set_down(self, ifindexes: Collection[int]) -> None:
-        """Clear IFF_UP of these links. Raises ``NoPermissionError`` and ``LinkSourceError``."""
+    async def set_down(self, ifindexes: Collection[int]) -> list[int]:
+        """Clear IFF_UP of these links; returns those that the kernel left as they are. Raises ``NoPermissionError``
+        and ``LinkSourceError``."""
         source = self._source if self._source is not None else self._make_source()
-        await source.set_down(ifindexes)
+        return await source.set_down(ifindexes)
 
     def statistics(self) -> ReaderStatistics:
         """A snapshot."""
@@ -245,9 +246,10 @@ class Reader:
         self._view.incomplete.clear()
         if open_questions:
             now = trio.current_time()
-            for message in await source.ask(open_questions):
-                if message is not None:
-                    self._put(self._view.apply(message), now)
+            for ifindex, answer in zip(open_questions, await source.ask(open_questions), strict=True):
+                # Gone: its removal, or its renaming before that, was kept out.
+                message = answer or LinkMessage(removed=True, family=AF_UNSPEC, ifindex=ifindex, flags=0, name="")
+                self._put(self._view.apply(message), now)
 
     # ---- the full re-read
 
@@ -256,6 +258,7 @@ class Reader:
         self._resyncing = True
         started = trio.current_time()
         reasons, lost, interrupted = set[str](), False, 0
+        shown: frozenset[int] | None = None
         while True:
             reasons |= self._due
             self._due.clear()
@@ -265,8 +268,10 @@ class Reader:
             # 2. and 3. The kernel keeps the events that come during the dump; they are applied after it.
             seen: set[int] = set()
             interrupted_now = await source.dump(partial(self._take_dumped, seen))
-            if self._first:
-                self._originals = set(seen)
+            if shown is None:
+                # What only a repeated dump shows has been made meanwhile.
+                shown = frozenset(seen) if self._first else frozenset()
+                self._originals.update(shown)
             lost_now = await self._drain(source)
             # 4. Anything lost meanwhile: once more.
             if lost_now or source.drops() != drops:
@@ -284,7 +289,7 @@ class Reader:
             certified=not interrupted_now,
             lost=lost or self._gap or OVERRUN in reasons,
             # Only the first full read of the process tells which links are old.
-            shown=frozenset(seen) if self._first else frozenset(),
+            shown=shown,
         )
         self._finish(synced, started)
 

@@ -38,6 +38,8 @@ LOOK_SECONDS = 1.0
 _FIRST_REMINDER_SECONDS = 10.0
 _NAMES_IN_A_LINE = 8
 _RECENT = 1024
+# Waiting ports are tried again so often, also where Redis sends notifications.
+_POLL_SECONDS = 30.0
 _DEFAULT_LOGGER_ROW = {"LOGLEVEL": "NOTICE", "LOGOUTPUT": "SYSLOG"}
 
 START, OVERRUN, RECONNECT, GENERATION = "start", "overrun", "redis_reconnect", "generation"
@@ -49,8 +51,8 @@ class Kernel(Protocol):
     def request_resync(self, reason: str, names: Collection[str] = ()) -> None:
         """Have all links read anew, and these names asked for."""
 
-    async def set_down(self, ifindexes: Collection[int]) -> None:
-        """Clear IFF_UP of these links."""
+    async def set_down(self, ifindexes: Collection[int]) -> list[int]:
+        """Clear IFF_UP of these links; returns those that the kernel left as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +109,21 @@ class Writer:
         self._set_log_level = set_log_level
         self._demands = demands or Demands()
         self._log_level: str | None = None
-        self._notices: deque[Notices] = deque()
+        self._notices = Notices()
         self._failure: StoreError | None = None
-        # The present session has carried out all there was to do at least once.
-        self._settled = False
+        # The present session has outlived its first look: the next failure begins the backoff anew.
+        self._proven = False
         self._connected = False
         self._problem = "not connected yet"
+        # What CONFIG_DB_INITIALIZED was when the session's configuration was read.
+        self._config_said: str | None = None
         # Redis had to be waited for: a CONFIG_DB that does not say that it is loaded may be empty for that reason.
         self._waited = False
         self._sessions = self._writes = self._lost_writes = self._round_trips = 0
         self._latencies: deque[float] = deque(maxlen=_RECENT)
         # Of recent port writes: whether an answer came.
         self._outcomes: deque[bool] = deque(maxlen=_RECENT)
+        self._poll_at = 0.0
         self._reminded_at = float("inf")
         self._reminder = _FIRST_REMINDER_SECONDS
         self._told = Announcer()
@@ -167,11 +172,11 @@ class Writer:
         task_status.started()
         failures = 0
         while True:
-            self._settled = False
+            self._proven = False
             try:
                 await self._session()
             except StoreError as problem:
-                failures = 1 if self._settled else failures + 1
+                failures = 1 if self._proven else failures + 1
                 self._explain(problem)
                 refused = isinstance(problem, StoreRefusedError)
                 await trio.sleep(self._backoff.delay(failures, self._jitter(), refused=refused))
@@ -190,7 +195,7 @@ class Writer:
         """One life of the connections; ends by ``StoreError``."""
         store = self._make_store()
         self._failure = None
-        self._notices.clear()
+        self._notices = Notices()
         try:
             await store.open()
             await self._wait_for_config(store)
@@ -210,6 +215,7 @@ class Writer:
             must_say_so = self._waited or (self._sessions > 0 and await store.config_is_empty())
             if value == "1" or (value is None and not must_say_so):
                 self._told.changed("config", None)
+                self._config_said = value
                 return
             self._connected = False
             self._problem = f"CONFIG_DB is not loaded yet: {schema.CONFIG_DB_INITIALIZED} is {value or 'absent'}, not 1"
@@ -236,11 +242,11 @@ class Writer:
             self._kernel.request_resync(START if first else GENERATION if anew else RECONNECT, unproven)
 
     def _settle(self, store: Store) -> None:
-        """All there was to do has been done: the session is good. Only now is Redis called usable, since one that
-        answers questions may still refuse to write."""
-        self._settled = self._connected = True
+        """All there was to do has been done. Only now is Redis called usable, since one that answers questions may still
+        refuse to write; after a failure it has to last until the next look, too."""
+        self._connected = True
         self._problem = ""
-        if self._told.changed("redis", None):
+        if (self._proven or self._sessions == 1) and self._told.changed("redis", None):
             generation = self.sync.generation
             log.info(
                 "connected to Redis",
@@ -255,7 +261,12 @@ class Writer:
         level = snapshot.log_level
         if level is None:
             self._log_level = _DEFAULT_LOGGER_ROW["LOGLEVEL"]
-            await store.set_hash(schema.CONFIG_DB, schema.LOGGER_KEY, _DEFAULT_LOGGER_ROW)
+            try:
+                await store.set_hash(schema.CONFIG_DB, schema.LOGGER_KEY, _DEFAULT_LOGGER_ROW)
+            except StoreRefusedError as problem:
+                # A user who may only read CONFIG_DB; nothing but SONiC's own tool misses the row.
+                if self._told.changed("logger row", str(problem)):
+                    log.warning("the LOGGER row cannot be written", problem=str(problem))
         elif self._log_level is None and level == _DEFAULT_LOGGER_ROW["LOGLEVEL"]:
             # What every daemon writes by itself is nobody's wish; a change to it at run time is.
             self._log_level = level
@@ -276,7 +287,7 @@ class Writer:
             self._inbox.poke()
 
     def _note(self, notices: Notices) -> None:
-        self._notices.append(notices)
+        self._notices = self._notices.also(notices)
         self._inbox.poke()
 
     # ---- the work of a session
@@ -289,6 +300,7 @@ class Writer:
                 if trio.current_time() >= next_look:
                     next_look = trio.current_time() + LOOK_SECONDS
                     await self._look(store)
+                    self._proven = True
                 taken = self._inbox.take()
                 now = trio.current_time()
                 self.sync.take(taken.changes, now)
@@ -298,8 +310,9 @@ class Writer:
                     # A removal may be among what was refused, of which the reader knows nothing any more.
                     linked = [name for name, port in self.sync.ports.items() if port.link is not None or port.old]
                     self._kernel.request_resync(OVERRUN, linked)
-                while self._notices:
-                    await self._heed(store, self._notices.popleft())
+                if self._notices != Notices():
+                    notices, self._notices = self._notices, Notices()
+                    await self._heed(store, notices)
                 await self._carry_out_all(store)
                 self._settle(store)
                 now = trio.current_time()
@@ -317,9 +330,16 @@ class Writer:
         """Notifications only wake what waits; the databases are the truth."""
         self.sync.woken(notices.ports)
         if notices.config_ports:
-            self.sync.config_ports_are(await store.config_port_names())
+            await self._heed_config_ports(store)
         if notices.logger:
             self._heed_log_level(await store.log_level())
+
+    async def _heed_config_ports(self, store: Store) -> None:
+        """Ports deleted from CONFIG_DB are expected no longer; those of a CONFIG_DB that is being loaded anew are only
+        not there yet."""
+        names = await store.config_port_names()
+        if await store.config_initialized() == self._config_said:
+            self.sync.config_ports_are(names)
 
     async def _look(self, store: Store) -> None:
         """Once a second: are the databases still those of this generation, and what else only a look can tell."""
@@ -329,9 +349,15 @@ class Writer:
             await self._wait_for_config(store)
             await self._begin(store)
         if not store.notifying:
+            if self._told.changed("notifications", "off"):
+                log.warning("Redis sends no keyspace notifications: looking once a second instead")
             self.sync.poll_pending()
-            self.sync.config_ports_are(await store.config_port_names())
+            await self._heed_config_ports(store)
             self._heed_log_level(await store.log_level())
+        elif now >= self._poll_at:
+            # A notification that never came would leave a port waiting for ever.
+            self._poll_at = now + _POLL_SECONDS
+            self.sync.poll_pending()
         if self.sync.generation.out_of_time(now):
             log.warning("the first sync after a warm restart did not end in time: completed by timeout")
         self._remind(now)
@@ -369,7 +395,9 @@ class Writer:
                 await store.wait_for_ports(names)
             case SetLinksDown(ifindexes):
                 log.info("setting links from before this start down", links=len(ifindexes))
-                await self._kernel.set_down(ifindexes)
+                refused = await self._kernel.set_down(ifindexes)
+                if refused:
+                    log.warning("the kernel did not set links down that are from before this start", ifindexes=refused)
             case Remember(old):
                 await self._remember(old)
         return ()

@@ -18,7 +18,7 @@ _OVERHEAD_BYTES: Final = 768
 @dataclass(slots=True)
 class FakeLink:
     """One link. peer: the ifindex of a veth's other end, 0 for none. hidden: dumps pass it over, as they may do where
-    links come and go meanwhile."""
+    links come and go meanwhile. stubborn: the kernel refuses to set it down."""
 
     ifindex: int
     name: str
@@ -32,6 +32,7 @@ class FakeLink:
     carrier_down: int = 0
     altnames: set[str] = field(default_factory=set)
     hidden: bool = False
+    stubborn: bool = False
 
     def message(self, *, removed: bool = False, family: int = AF_UNSPEC) -> LinkMessage:
         """What the kernel says of it."""

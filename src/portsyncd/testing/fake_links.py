@@ -102,16 +102,17 @@ class FakeLinkSource:
         await trio.lowlevel.checkpoint()
         return answers
 
-    async def set_down(self, ifindexes: Collection[int]) -> None:
-        """Clear IFF_UP of these links, if the kernel permits it."""
+    async def set_down(self, ifindexes: Collection[int]) -> list[int]:
+        """Clear IFF_UP of these links, if the kernel permits it; returns those that stay up."""
         self.log.append("set_down")
         await trio.lowlevel.checkpoint()
         if ifindexes and not self._kernel.permits:
             raise NoPermissionError("the fake kernel does not permit it")
-        for ifindex in sorted(ifindexes):
-            link = self._kernel.links.get(ifindex)
-            if link is not None:
+        there = [self._kernel.links[ifindex] for ifindex in sorted(ifindexes) if ifindex in self._kernel.links]
+        for link in there:
+            if not link.stubborn:
                 self._kernel.set(link.name, up=False)
+        return [link.ifindex for link in there if link.stubborn]
 
     def listen_to(self, first: int, last: int) -> None:
         """From now on let through our prefixes, and these ifindexes under any name."""

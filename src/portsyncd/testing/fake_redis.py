@@ -64,8 +64,8 @@ class FakeRedis:
 
     notify: whether keyspace notifications are on. latency: seconds that a reply takes. loading: answers LOADING.
     refuses_writes, refuses_all: an error reply (``READONLY``, ``OOM``, ``NOAUTH``) to what would write, or to
-    everything; "" for none. attempts: when somebody tried to connect. writes: what sessions have written, in order.
-    published: channel and message.
+    everything; "" for none. forbidden: keys that sessions may not write. attempts: when somebody tried to connect.
+    requests: how many have arrived. writes: what sessions have written, in order. published: channel and message.
     """
 
     def __init__(self, *, notify: bool = True, latency: float = 0.0) -> None:
@@ -74,6 +74,7 @@ class FakeRedis:
         self.loading = False
         self.refuses_writes = ""
         self.refuses_all = ""
+        self.forbidden: frozenset[str] = frozenset()
         self.attempts: list[float] = []
         self.requests = 0
         self.writes: list[Write] = []
@@ -84,8 +85,8 @@ class FakeRedis:
         self._running = True
         self._paused = False
         self._waiting: deque[_Pending] = deque()
-        # The next requests that write, each with whether it is still carried out before the connection breaks.
-        self._lost_replies: deque[bool] = deque()
+        # For the next requests that write: None for an answer, else whether it is carried out all the same.
+        self._lost_replies: deque[bool | None] = deque()
         self._serving = False
 
     # ---- contents
@@ -113,7 +114,7 @@ class FakeRedis:
 
     def hset(self, number: int, key: str, fields: Mapping[str, str]) -> None:
         """HSET."""
-        self._may_write()
+        self._may_write(key)
         self._typed(number, key, dict).update(fields)
         self._note(number, "hset", key, fields)
 
@@ -121,20 +122,20 @@ class FakeRedis:
         """DEL; one that is out of memory still does it."""
         if key not in self.database(number):
             return False
-        self._may_write(frees=True)
+        self._may_write(key, frees=True)
         del self.database(number)[key]
         self._note(number, "del", key, {})
         return True
 
     def set(self, number: int, key: str, value: str) -> None:
         """SET."""
-        self._may_write()
+        self._may_write(key)
         self.database(number)[key] = value
         self._note(number, "set", key, {})
 
     def add_member(self, number: int, key: str, member: str) -> bool:
         """SADD of one member; whether it is new."""
-        self._may_write()
+        self._may_write(key)
         members = self._typed(number, key, set)
         new = member not in members
         members.add(member)
@@ -179,7 +180,9 @@ class FakeRedis:
         """FLUSHDB, of which no notification tells."""
         self._databases.pop(number, None)
 
-    def _may_write(self, *, frees: bool = False) -> None:
+    def _may_write(self, key: str, *, frees: bool = False) -> None:
+        if self._serving and key in self.forbidden:
+            raise StoreRefusedError("fake Redis refused: NOPERM this user has no permissions to access that key")
         if self._serving and self.refuses_writes and not (frees and self.refuses_writes.startswith("OOM")):
             raise StoreRefusedError(f"fake Redis refused: {self.refuses_writes}")
 
@@ -225,11 +228,17 @@ class FakeRedis:
         while self._waiting:
             self._carry_out(self._waiting.popleft())
 
-    def lose_reply(self, *, carried_out: bool) -> None:
-        """Break the connection at the next request that writes: after it was carried out, or before."""
-        self._lost_replies.append(carried_out)
+    def lose_reply(self, *, carried_out: bool, after: int = 0) -> None:
+        """Break the connection at a request that writes, the next or the one after so many: when it has been carried
+        out, or before."""
+        self._lost_replies.extend([None] * after + [carried_out])
 
     # ---- sessions
+
+    @property
+    def sessions(self) -> int:
+        """How many there are."""
+        return len(self._sessions)
 
     async def connect(self, session: Session) -> None:
         """Take a new session in. Raises ``StoreError``."""
@@ -269,22 +278,20 @@ class FakeRedis:
         return reply
 
     def _carry_out(self, pending: _Pending) -> None:
-        lost, carried_out = False, True
-        if pending.writes and self._lost_replies:
-            lost, carried_out = True, self._lost_replies.popleft()
+        fate = self._lost_replies.popleft() if pending.writes and self._lost_replies else None
         try:
             if self.loading:
                 raise StoreLoadingError("fake Redis is loading its data set")
             if self.refuses_all:
                 raise StoreRefusedError(f"fake Redis refused: {self.refuses_all}")
-            if carried_out:
+            if fate is not False:
                 self._serving = True
                 pending.reply = pending.work()
         except StoreError as error:
             pending.error = error
         finally:
             self._serving = False
-        if lost:
+        if fate is not None:
             pending.error = _gone()
         pending.answered.set()
 

@@ -70,7 +70,7 @@ class FakeStore:
     async def _within_deadline(self, ask: Callable[[], Awaitable[T]]) -> T:
         """An error reply leaves the session good; whatever else ends a request early, ends the session."""
         if self._closed:
-            raise StoreUnavailableError("the fake session is closed")
+            raise _gone()
         with trio.move_on_after(self._timeout) as scope:
             self._under_way.add(scope)
             try:
@@ -83,7 +83,7 @@ class FakeStore:
                 raise
             finally:
                 self._under_way.discard(scope)
-        raise StoreUnavailableError("the fake session was closed, or Redis did not answer in time")
+        raise _gone()
 
     # ---- reading
 
@@ -178,10 +178,9 @@ class FakeStore:
             )
         before = await self._request(self._appl, lambda: self._are_present(writes))
         await self._request(self._state, lambda: self._carry_out(writes, before), writes=True)
-        after = await self._request(self._appl, lambda: self._are_present(writes))
-        return [
-            write.op is Op.DELETE or (was and still) for write, was, still in zip(writes, before, after, strict=True)
-        ]
+        if await self._request(self._appl, lambda: self._are_present(writes)) != before:
+            raise StoreUnavailableError("fake APPL_DB changed while STATE_DB was written")
+        return [write.op is Op.DELETE or there for write, there in zip(writes, before, strict=True)]
 
     def _are_present(self, writes: Sequence[PortWrite]) -> list[bool]:
         there = self._appl.database(_APPL).keys()
@@ -214,19 +213,22 @@ class FakeStore:
 
     def heard(self, server: FakeRedis, number: int, key: str) -> None:
         """A key of some database changed; kept until ``watch`` reports it."""
-        ports, config_ports, logger = self._notices.ports, self._notices.config_ports, self._notices.logger
+        said = Notices()
         if server is self._config and number == _CONFIG:
             if key.startswith(_CONFIG_PREFIX):
-                config_ports |= {key.removeprefix(_CONFIG_PREFIX)}
-            logger = logger or key == schema.LOGGER_KEY
+                said = Notices(config_ports=frozenset({key.removeprefix(_CONFIG_PREFIX)}))
+            elif key == schema.LOGGER_KEY:
+                said = Notices(logger=True)
         elif server is self._appl and number == _APPL and key.startswith(_APPL_PREFIX):
-            ports |= {key.removeprefix(_APPL_PREFIX)} & self._waited_for
-        self._notices = Notices(ports, config_ports, logger)
-        if self._notices != Notices():
+            said = Notices(ports=self._waited_for & {key.removeprefix(_APPL_PREFIX)})
+        if said != Notices():
+            self._notices = self._notices.also(said)
             self._noticed.set()
 
     async def wait_for_ports(self, names: Collection[str]) -> None:
         """From now on report these names; needs ``watch`` to run, which hears the confirmation."""
+        if not self.notifying:
+            return
         wanted = frozenset(names)
         if wanted - self._waited_for:
             await self._within_deadline(self._watching.wait)
@@ -242,4 +244,8 @@ class FakeStore:
             notices, self._notices = self._notices, Notices()
             if notices != Notices():
                 report(notices)
-        raise StoreUnavailableError("the fake session is closed")
+        raise _gone()
+
+
+def _gone() -> StoreUnavailableError:
+    return StoreUnavailableError("fake Redis is unreachable: the session was closed, or no answer came in time")

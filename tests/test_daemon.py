@@ -1,0 +1,289 @@
+"""The composition root in process: its services on fakes, its signals real. As a process of its own: ``tests/e2e``."""
+
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from portsyncd import daemon, logs
+from portsyncd.backends.connection import Access
+from portsyncd.config import Config, DaemonConfig, DatabaseConfig, NetlinkConfig
+from portsyncd.errors import EXIT_OK, BudgetExhaustedError, ConfigError, NoPermissionError
+from portsyncd.testing.fake_files import FakeOldLinks
+from portsyncd.testing.fake_kernel import FakeKernel
+from portsyncd.testing.fake_links import FakeLinkSource
+from portsyncd.testing.fake_redis import FakeRedis
+from portsyncd.testing.fake_store import FakeStore
+from portsyncd.wire.database_config import Database, Endpoint
+
+# Nothing of this machine counts.
+ALONE = Config(database=DatabaseConfig(database_config=""))
+PORT = "Ethernet0"
+
+
+class World:
+    """The kernel and the Redis that the daemon meets, and its log."""
+
+    def __init__(self, log: list[Any]) -> None:
+        self.kernel = FakeKernel()
+        self.redis = FakeRedis()
+        self.log = log
+
+    def load_config(self) -> None:
+        self.redis.client(4).hset(f"PORT|{PORT}", {"mtu": "9100"})
+        self.redis.client(4).hset("LOGGER|portsyncd", {"LOGLEVEL": "NOTICE"})
+        self.redis.client(4).set("CONFIG_DB_INITIALIZED", "1")
+
+    def bring_up(self) -> None:
+        self.redis.pop()
+        self.kernel.add_port(PORT)
+
+    def said(self, event: str) -> list[Any]:
+        return [line for line in self.log if line["event"].startswith(event)]
+
+    def mtu(self) -> str:
+        return self.redis.client(6).hgetall(f"PORT_TABLE|{PORT}").get("mtu", "")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    with structlog.testing.capture_logs() as log:
+        made = World(log)
+
+        def source(**options: Any) -> FakeLinkSource:
+            return FakeLinkSource(made.kernel, **options)
+
+        def store(_databases: object, access: Access) -> FakeStore:
+            return FakeStore(made.redis, timeout=access.timeout)
+
+        monkeypatch.setattr(daemon, "NetlinkSource", source)
+        monkeypatch.setattr(daemon, "RedisStore", store)
+        monkeypatch.setattr(daemon, "OldLinksFile", lambda _folder: FakeOldLinks())
+        yield made
+    logs.set_level("info")
+
+
+@asynccontextmanager
+async def serving(config: Config = ALONE, reloaded: Config | ConfigError = ALONE) -> AsyncIterator[None]:
+    """``serve`` runs, and has done all that it can do now. It must have ended by itself when the block ends."""
+
+    def reload() -> Config:
+        if isinstance(reloaded, ConfigError):
+            raise reloaded
+        return reloaded
+
+    ended = trio.Event()
+
+    async def serve() -> None:
+        await daemon.serve(config, reload)
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        await trio.sleep(1)
+        yield
+        with trio.fail_after(60):
+            await ended.wait()
+
+
+async def send(*numbers: signal.Signals) -> None:
+    for number in numbers:
+        signal.raise_signal(number)
+        await trio.sleep(0.001)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_told_to_stop_it_writes_what_it_has_heard_and_leaves_the_keys(
+    autojump_clock: MockClock, world: World, number: signal.Signals
+) -> None:
+    world.load_config()
+    async with serving():
+        world.bring_up()
+        await trio.sleep(1)
+        world.redis.latency = 0.3
+        for mtu in (9000, 9001, 9002):
+            world.kernel.set(PORT, mtu=mtu)
+            await wait_all_tasks_blocked()
+        before = trio.current_time()
+        await send(number)
+    assert 0 < trio.current_time() - before <= 1.1
+    assert world.mtu() == "9002"
+    assert world.said("stopped")
+    assert not world.said("left before")
+    assert world.kernel.sockets == []
+    assert world.redis.sessions == 0
+
+
+async def test_a_redis_that_does_not_answer_holds_it_up_for_a_second(autojump_clock: MockClock, world: World) -> None:
+    world.load_config()
+    async with serving():
+        world.bring_up()
+        await trio.sleep(1)
+        world.redis.pause()
+        world.kernel.set(PORT, mtu=9000)
+        await wait_all_tasks_blocked()
+        before = trio.current_time()
+        await send(signal.SIGTERM)
+    assert trio.current_time() - before == pytest.approx(1, abs=0.1)
+    assert world.said("left before everything was written")
+
+
+async def test_a_redis_that_is_not_there_holds_it_up_not_at_all(autojump_clock: MockClock, world: World) -> None:
+    world.redis.stop()
+    async with serving():
+        before = trio.current_time()
+        await send(signal.SIGTERM)
+    assert trio.current_time() - before < 0.1
+
+
+async def test_told_twice_it_leaves_at_once(autojump_clock: MockClock, world: World) -> None:
+    world.load_config()
+    async with serving():
+        world.bring_up()
+        await trio.sleep(1)
+        world.redis.pause()
+        world.kernel.set(PORT, mtu=9000)
+        await wait_all_tasks_blocked()
+        before = trio.current_time()
+        await send(signal.SIGTERM, signal.SIGINT)
+    assert trio.current_time() - before < 0.1
+    assert world.said("told to stop twice")
+
+
+async def test_usr1_releases_port_init_done(autojump_clock: MockClock, world: World) -> None:
+    world.load_config()
+    async with serving():
+        world.redis.pop()
+        await send(signal.SIGUSR1)
+        await trio.sleep(0.1)
+        assert [pop.key for pop in world.redis.pop()] == ["PortInitDone"]
+        await send(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_hup_reads_the_log_level_again(autojump_clock: MockClock, world: World, enabled: bool) -> None:
+    before = replace(ALONE, daemon=DaemonConfig(enabled=enabled))
+    async with serving(before, replace(before, daemon=DaemonConfig(enabled=enabled, log_level="error"))):
+        assert logs.is_enabled("info")
+        await send(signal.SIGHUP)
+        assert not logs.is_enabled("warning")
+        await send(signal.SIGTERM)
+
+
+async def test_a_wrong_configuration_changes_nothing_at_hup(autojump_clock: MockClock, world: World) -> None:
+    async with serving(reloaded=ConfigError(["line 3: no such key"])):
+        await send(signal.SIGHUP)
+        await send(signal.SIGTERM)
+    assert world.said("the configuration is wrong")[0]["problems"] == ["line 3: no such key"]
+    assert logs.is_enabled("info")
+
+
+async def test_disabled_it_is_idle_until_told_to_stop(autojump_clock: MockClock, world: World) -> None:
+    async with serving(replace(ALONE, daemon=DaemonConfig(enabled=False))):
+        await send(signal.SIGUSR1)
+        await trio.sleep(1000)
+        await send(signal.SIGTERM)
+    assert world.redis.attempts == []
+    assert world.kernel.sockets == []
+
+
+async def test_a_level_in_config_db_is_heeded_and_an_unknown_one_told(autojump_clock: MockClock, world: World) -> None:
+    world.load_config()
+    async with serving():
+        world.redis.client(4).hset("LOGGER|portsyncd", {"LOGLEVEL": "LOUD"})
+        await trio.sleep(0.1)
+        assert world.said("CONFIG_DB LOGGER|portsyncd has an unknown LOGLEVEL")
+        world.redis.client(4).hset("LOGGER|portsyncd", {"LOGLEVEL": "ERROR"})
+        await trio.sleep(0.1)
+        assert not logs.is_enabled("warning")
+        await send(signal.SIGTERM)
+
+
+async def test_a_reader_that_fails_is_started_again(autojump_clock: MockClock, world: World) -> None:
+    world.load_config()
+    async with serving():
+        world.bring_up()
+        await trio.sleep(1)
+        broken = world.kernel.sockets.pop()
+
+        def fail() -> bytes:
+            raise OSError(5, "Input/output error")
+
+        world.kernel.sockets.append(broken)
+        broken.read = fail  # type: ignore[method-assign]
+        world.kernel.set(PORT, mtu=9000)
+        await trio.sleep(5)
+        assert world.mtu() == "9000"
+        assert world.kernel.sockets != [broken]
+        await send(signal.SIGTERM)
+
+
+async def test_what_only_the_operator_can_mend_ends_it(autojump_clock: MockClock, world: World) -> None:
+    world.load_config()
+    world.kernel.add_port(PORT)
+    world.kernel.permits = False
+    reset = replace(ALONE, netlink=NetlinkConfig(existing_links="reset"))
+    with pytest.RaisesGroup(pytest.RaisesExc(NoPermissionError), flatten_subgroups=True):
+        async with serving(reset):
+            pass
+
+
+def test_its_end_is_an_exit_code_or_the_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[BaseException] = []
+
+    async def serve(_config: Config, _reload: object) -> None:
+        if raised:
+            raise raised[0]
+
+    monkeypatch.setattr(daemon, "serve", serve)
+    assert daemon.main(ALONE, reload=Config) == EXIT_OK
+    ours, theirs = BudgetExhaustedError("writer failed"), ZeroDivisionError()
+    for group, leaf in (
+        (ExceptionGroup("", [theirs, ExceptionGroup("", [ours])]), ours),
+        (ExceptionGroup("", [ExceptionGroup("", [theirs])]), theirs),
+    ):
+        raised[:] = [group]
+        with pytest.raises(type(leaf)) as caught:
+            daemon.main(ALONE, reload=Config)
+        assert caught.value is leaf
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "cap"),
+    [
+        ([Endpoint(unix_socket="/run/redis.sock"), Endpoint(host="127.0.0.1")], 0.5),
+        ([Endpoint(host="::1"), Endpoint(host="localhost")], 0.5),
+        ([Endpoint(unix_socket="/run/redis.sock"), Endpoint(host="192.0.2.1")], 5.0),
+        ([Endpoint(host="127.example.org")], 5.0),
+    ],
+)
+def test_a_redis_on_this_machine_is_asked_again_soon(endpoints: list[Endpoint], cap: float) -> None:
+    databases = [Database("APPL_DB", endpoint, 0, ":") for endpoint in endpoints]
+    assert daemon._retry_cap(ALONE, databases) == cap
+    hasty = replace(ALONE, database=DatabaseConfig(retry_max_secs=0.2))
+    assert daemon._retry_cap(hasty, databases) == 0.2
+
+
+def test_a_password_is_the_first_line_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+
+    def access() -> Access:
+        return daemon._access(replace(ALONE, database=DatabaseConfig(username="sonic", password_file=str(file))))
+
+    for content in (b"secret", b"secret\n", b"secret\r\nand more\n"):
+        file.write_bytes(content)
+        assert (access().username, access().password) == ("sonic", "secret")
+    assert daemon._access(ALONE) == Access(timeout=2.0)
+    file.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="password_file"):
+        access()
+    file.unlink()
+    with pytest.raises(ConfigError, match="password_file"):
+        access()
