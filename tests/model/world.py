@@ -259,7 +259,7 @@ class World(Switch):
 
     def _lose_ports(self) -> None:
         self._begin_swss()
-        self.daemon.look_due = self.daemon.flushed = self.daemon.session
+        self.daemon.look_due, self.daemon.flushed = self.daemon.session, True
 
     def _begin_swss(self) -> None:
         self.databases.warm = False
@@ -301,7 +301,7 @@ class World(Switch):
 
     def disconnect(self) -> None:
         daemon = self.daemon
-        daemon.session = daemon.look_due = daemon.flushed = daemon.ports_noticed = False
+        daemon.session = daemon.look_due = daemon.ports_noticed = False
         daemon.watched = frozenset()
         daemon.noticed.clear()
 
@@ -324,6 +324,7 @@ class World(Switch):
             case Produce() | SetHash() | WaitForPorts() | SetLinksDown() | Remember() as command:
                 self._carry_out(command)
         daemon.under_way = None
+        daemon.look_due = daemon.flushed = False
         ports = set(self.databases.config)
         daemon.expected = ports if anew else daemon.expected & ports
         unproven = self.sync.unproven()
@@ -331,7 +332,6 @@ class World(Switch):
             self.reader.due = True
             self.reader.asked |= unproven
         daemon.again = True
-        daemon.look_due = daemon.flushed = False
 
     def take(self) -> None:
         daemon, databases, taken = self.daemon, self.databases, self.reader.mailbox.take()

@@ -308,6 +308,16 @@ async def test_a_warm_start_writes_neither_ports_nor_markers_and_tells_its_state
     assert (statistics.warm, statistics.initialized) == (True, True)
 
 
+async def test_warm_without_a_count_is_a_cold_start_and_said(autojump_clock: MockClock, log: list[Any]) -> None:
+    switch = FakeSwitch()
+    cold(switch)
+    switch.state_db.hset("WARM_RESTART_ENABLE_TABLE|system", {"enable": "true"})
+    async with running(switch):
+        assert switch.produced() == [*PORTS, "PortConfigDone"]
+        assert switch.state_db.hgetall("WARM_RESTART_TABLE|portsyncd") == {"restore_count": "0"}
+    assert len(said(log, "warm restart is enabled, but")) == 1
+
+
 async def test_a_warm_start_whose_first_sync_does_not_end_is_completed_in_time(
     autojump_clock: MockClock, log: list[Any]
 ) -> None:
