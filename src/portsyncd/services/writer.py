@@ -61,7 +61,8 @@ class WriterStatistics:
 
     connected: a session with Redis is open and its databases are usable; problem: why not, "" when connected. sessions:
     how many there have been. writes: port writes acknowledged; lost_writes: those whose outcome is unknown. round_trips:
-    commands carried out. latencies: seconds from reading an event to Redis' acknowledgement, newest last. in_sync,
+    commands carried out. latencies: seconds from reading an event to Redis' acknowledgement, newest last, of events
+    that came while a session was open. in_sync,
     initialized, generation, warm: see ``model.sync``. counts: ports by state. awaited: what PortInitDone waits for, and
     why.
     """
@@ -294,7 +295,8 @@ class Writer:
 
     async def _work(self, store: Store) -> StoreError:
         """Write until Redis fails; returns how."""
-        next_look = trio.current_time() + LOOK_SECONDS
+        began = trio.current_time()
+        next_look = began + LOOK_SECONDS
         try:
             while self._failure is None:
                 if trio.current_time() >= next_look:
@@ -316,7 +318,10 @@ class Writer:
                 await self._carry_out_all(store)
                 self._settle(store)
                 now = trio.current_time()
-                self._latencies.extend(now - change.arrived for change in taken.changes.values())
+                # What came while Redis was away says nothing about the path.
+                self._latencies.extend(
+                    now - change.arrived for change in taken.changes.values() if change.arrived >= began
+                )
                 if not self._inbox:
                     self._idle.set()
                 self._tell_progress()
