@@ -27,7 +27,8 @@ class Databases:
 
     config: CONFIG_DB's ports; added: those of them that came at run time. entries: STATE_DB's port table, empty where a
     port has no entry; own_row: our warm-restart row there. staged, popped: APPL_DB's keys; generation: ours there; served:
-    ifindexes of links made while APPL_DB held PortConfigDone. warm: warm restart is enabled.
+    ifindexes of links made while APPL_DB held PortConfigDone; aside: of those that were old by then. warm: warm restart
+    is enabled.
     """
 
     config: tuple[str, ...]
@@ -38,6 +39,7 @@ class Databases:
     popped: set[str] = field(default_factory=set)
     generation: str = ""
     served: set[int] = field(default_factory=set)
+    aside: set[int] = field(default_factory=set)
     warm: bool = False
 
     def has(self, key: str) -> bool:
@@ -130,6 +132,7 @@ class Databases:
         self.staged.clear()
         self.popped.clear()
         self.served.clear()
+        self.aside.clear()
 
     def flush_appl(self) -> None:
         self.wipe_ports()

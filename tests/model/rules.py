@@ -65,6 +65,8 @@ class Switch:
         name, databases, daemon = write.name, self.databases, self.daemon
         require(not self.reader.first, "nothing is written before the first dump has ended")
         held = databases.held(name) is not None
+        link = self.sync.ports[name].link
+        require(link is None or link.ifindex not in databases.aside, f"an old link is not published: {name}")
         if write.op is Op.SET:
             require(not held or name not in daemon.owes_delete, f"a removed link's entry goes before a new one: {name}")
         elif held:
@@ -133,6 +135,8 @@ class Switch:
     def _check_generation(self) -> None:
         databases, orchagent, generation = self.databases, self.orchagent, self.sync.generation
         require(databases.generation == generation.id, "APPL_DB holds the generation's id")
+        if self.file is not None and self.file.generation == generation.id:
+            require(self.file.ifindexes == generation.old, "which links are old is remembered")
         require(orchagent.known >= set(databases.config), "orchagent knows every port")
         require(databases.popped >= set(databases.config), "orchagent took every port")
         require(orchagent.configured, "orchagent has heard PortConfigDone")

@@ -56,7 +56,7 @@ CASES = {
     "a cold start without links": Case(lambda: coarse(switch(PORTS)), f"{REDIS}, {DEATHS}", 2),
     "a cold start with an old link": Case(
         lambda: coarse(switch(PORTS[:1], links=1, left=True)),
-        f"flush, reply_lost, {DEATHS}, delete {FIRST}, create {FIRST}",
+        f"flush, request_lost, crash, delete {FIRST}, create {FIRST}",
         2,
     ),
     "a cold start without ports": Case(lambda: coarse(switch(())), f"flush, reply_lost, request_lost, {DEATHS}", 2),
@@ -81,13 +81,13 @@ CASES = {
         lambda: coarse(warm(PORTS)), f"delete {FIRST}, create {FIRST}, reply_lost, crash, flush, wipe", 2
     ),
     "a warm start under explicit reset": Case(
-        lambda: coarse(warm(PORTS, existing_links=ExistingLinks.RESET)), f"{LINK}, reply_lost, crash", 1
+        lambda: coarse(warm(PORTS, rebooted=True, existing_links=ExistingLinks.RESET)), f"{LINK}, reply_lost, crash", 1
     ),
     "a warm start before PortInitDone": Case(
         lambda: coarse(warm(PORTS[::-1], links=1)), f"create {FIRST}, {ANSWERS}, crash", 2
     ),
     "a warm start after a reboot": Case(
-        lambda: coarse(warm(PORTS, foreign_only=True)), f"delete {FIRST}, {ANSWERS}, crash", 2
+        lambda: coarse(warm(PORTS, rebooted=True)), f"delete {FIRST}, {ANSWERS}, crash", 2
     ),
 }
 

@@ -40,10 +40,10 @@ class Move(NamedTuple):
 
 # The parts of a switch that a step changes, where it is not all. A command's step goes by the command.
 _TOUCHED: dict[str | type, tuple[str, ...]] = {
-    **dict.fromkeys(("delete", "set_up", "set_down", "flip_carrier", "rename"), ("kernel", "reader")),
+    **dict.fromkeys(("delete", "set_up", "set_down", "flip_carrier"), ("kernel", "reader")),
     **dict.fromkeys(("read", "start_dump", "chunk", "end_dump", "re_read"), ("kernel", "reader")),
     **dict.fromkeys(("take", "look"), ("sync", "reader", "daemon")),
-    "create": ("kernel", "reader", "databases"),
+    **dict.fromkeys(("create", "rename"), ("kernel", "reader", "databases")),
     "overrun": ("kernel",),
     "request_lost": ("sync", "daemon"),
     "reply_late": ("sync", "daemon"),
@@ -194,6 +194,8 @@ class World(Switch):
 
     def rename(self, names: str) -> None:
         before, after = names.split()
+        # One that had no port's name when a daemon started is none that it set aside.
+        self.databases.aside.discard(self._index(before))
         self.kernel.rename(self._index(before), after)
 
     def overrun(self) -> None:
@@ -436,6 +438,7 @@ class World(Switch):
         self.databases.staged.update(keys)
         self.daemon.look_due = True
         if schema.PORT_CONFIG_DONE in keys:
+            self.databases.aside = set(self.sync.generation.old)
             self.daemon.configured = True
             self.databases.added.difference_update(keys)
 
@@ -481,16 +484,18 @@ def warm(
     *,
     links: int | None = None,
     spare: tuple[str, ...] = (),
-    foreign_only: bool = False,
+    rebooted: bool = False,
     existing_links: ExistingLinks = ExistingLinks.AUTO,
 ) -> World:
-    """A running switch whose daemon is about to start warm. foreign_only: STATE_DB's entries are others' alone, as after a
-    warm reboot."""
+    """A running switch whose daemon is about to start warm. rebooted: STATE_DB's entries are others' alone, and what was kept
+    under /run is gone."""
     world = running(ports, links=links, spare=spare)
     world.policy = replace(world.policy, existing_links=existing_links)
     world.crash()
     world.databases.warm = True
-    for name in ports if foreign_only else ():
-        world.databases.entries[name] = {}
-        world.databases.write_foreign(name)
+    if rebooted:
+        world.file = None
+        for name in ports:
+            world.databases.entries[name] = {}
+            world.databases.write_foreign(name)
     return world
