@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("wire",),
     ("model", "analytics"),
     ("rules", "toml"),  # what config is made of
-    ("backends.base", "metrics", "config", "logs"),
+    ("backends.base", "metrics", "config", "logs", "tls"),
     ("services", "web", "jobs"),
     ("daemon",),
     ("cli",),

@@ -10,8 +10,11 @@ shell that waits, asks the core, and carries out the answer. Lowest layer first;
     rules.py     what the value of a configuration key may be
     config.py    every key with its default, rule and meaning; flags, environment, file -> Config
     logs.py      the log's form, and its level, which can change at any time
+    metrics.py   the catalogue: every metric's name, type, labels, unit and help
+    tls/         the TLS profile: certificates read, judged and made; contexts, self-test, why a handshake failed
     backends/    the edge to kernel, Redis and files; foreign errors become ours here. base.py: what services ask of it
     services/    Trio tasks: the reader hears the kernel, the writer tells Redis, the supervisor rebuilds what fails
+    web/         the metrics endpoint: listener, connections, Hypercorn, the Quart-Trio app
     daemon.py    puts the real things together: the tree of services, signals
     cli/         the commands, what they print, the reference in docs/
     __main__.py  python -m portsyncd

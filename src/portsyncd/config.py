@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from portsyncd import rules, toml
 from portsyncd.errors import ConfigError
+from portsyncd.rules import Listen
 from portsyncd.wire import database_config as databases
 from portsyncd.wire.schema import APPL_DB, CONFIG_DB, STATE_DB
 
@@ -117,6 +118,43 @@ class WarmRestartConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """The metrics endpoint: Prometheus over mutual TLS 1.3, on IPv6. There is no way to serve it without."""
+
+    enabled: bool = _key(True, rules.Flag(), "false: no endpoint, and no certificates are needed")
+    listen: Listen = _key(Listen("::1", 9090), rules.ListenAddress(), "where it listens; [::] for all of IPv6")
+    cert: str = _key(
+        "/etc/portsyncd/metrics/server.crt", rules.Path(optional=False), "the server's certificate, then its chain; PEM"
+    )
+    key: str = _key(
+        "/etc/portsyncd/metrics/server.key",
+        rules.Path(optional=False),
+        "its private key; PEM without a passphrase, readable by the service alone",
+    )
+    ca: str = _key(
+        "/etc/portsyncd/metrics/ca.crt", rules.Path(optional=False), "certificates that sign clients' certificates; PEM"
+    )
+    client_allowed_sans: tuple[str, ...] = _key(
+        (), rules.Names(), "clients whose certificate has one of these subject alternative names; empty: all of the CA"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HealthConfig:
+    """Beyond these the daemon reports itself as unhealthy."""
+
+    max_stall_seconds: float = _key(
+        10.0, rules.Number(1, 3600), "unhealthy when waiting events do not move for so long although Redis answers"
+    )
+    max_failure_rate_percent: float = _key(
+        5.0, rules.Number(0, 100), "unhealthy above this share of recent port writes that failed"
+    )
+    min_port_sync_rate: float = _key(
+        90.0, rules.Number(0, 100), "unhealthy below this share of publishable ports that Redis holds as the kernel says"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The effective configuration.
 
@@ -128,6 +166,8 @@ class Config:
     netlink: NetlinkConfig = field(default_factory=NetlinkConfig)
     performance: PerformanceConfig = field(default_factory=PerformanceConfig)
     warm_restart: WarmRestartConfig = field(default_factory=WarmRestartConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
     given: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 

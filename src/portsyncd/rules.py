@@ -5,6 +5,7 @@ into the value that the daemon uses. ``check`` raises ``ValueError`` whose text 
 ``allowed`` is the same as documentation.
 """
 
+import ipaddress
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,7 +13,14 @@ from dataclasses import dataclass
 from string import Template
 from typing import Any, ClassVar
 
-from portsyncd.wire.database_config import ENDPOINT_FORMS, MAX_SOCKET_PATH_BYTES, Endpoint, is_host, parse_endpoint
+from portsyncd.wire.database_config import (
+    ENDPOINT_FORMS,
+    MAX_PORT,
+    MAX_SOCKET_PATH_BYTES,
+    Endpoint,
+    is_host,
+    parse_endpoint,
+)
 from portsyncd.wire.schema import DEFAULT_NUMBERS
 
 
@@ -205,6 +213,58 @@ class Endpoints(Rule):
     def read(self, text: str) -> object:
         pairs = [pair.partition("=") for pair in text.split(",")] if text else []
         return {name: endpoint for name, _, endpoint in pairs}
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where a server listens. host: an IPv6 address, with its zone where it has one; port: 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress(Rule):
+    """An IPv6 address and a port to listen at. IPv4 is refused, in every spelling."""
+
+    allowed: ClassVar[str] = "an IPv6 address and a port, as in [::1]:9090"
+
+    def check(self, value: object, _environ: Mapping[str, str], /) -> Listen:
+        if not isinstance(value, str):
+            raise self.refusal()
+        host, colon, port = value.rpartition(":")
+        bare = host.removeprefix("[").removesuffix("]")
+        try:
+            address = ipaddress.ip_address(bare)
+        except ValueError:
+            raise self.refusal() from None
+        if isinstance(address, ipaddress.IPv4Address) or address.ipv4_mapped is not None:
+            # One family means one set of rules to get right; an IPv4-mapped address is IPv4 on the wire.
+            raise ValueError(f"must be {self.allowed}: it is served on IPv6 only, and {bare} is IPv4")
+        in_brackets = host == f"[{bare}]"
+        if not (colon and in_brackets and port.isascii() and port.isdecimal() and int(port) <= MAX_PORT):
+            raise self.refusal()
+        return Listen(bare, int(port))
+
+
+@dataclass(frozen=True, slots=True)
+class Names(Rule):
+    """Names, such as those in certificates; as text separated by commas."""
+
+    allowed: ClassVar[str] = "a list of at most 64 names"
+
+    def check(self, value: object, _environ: Mapping[str, str], /) -> tuple[str, ...]:
+        if not isinstance(value, list) or len(value) > 64:
+            raise self.refusal()
+        if not all(isinstance(name, str) and name and name.isprintable() for name in value):
+            raise self.refusal()
+        return tuple(value)
+
+    def read(self, text: str) -> object:
+        return text.split(",") if text else []
 
 
 SOCKET_PATH = Path(longest=MAX_SOCKET_PATH_BYTES)

@@ -37,7 +37,8 @@ class _Life(NamedTuple):
 class DaemonProcess:
     """``portsyncd run`` with a configuration file of its own.
 
-    config: sections over what is set here (Redis' socket, a JSON log, ``run_dir`` in ``folder``).
+    config: sections over what is set here (Redis' socket, a JSON log, ``run_dir`` in ``folder``, no
+        metrics endpoint).
     argv: another command line; ``{config}`` in an argument stands for the configuration file's path.
     environment: variables on top of this process' own.
 
@@ -65,6 +66,7 @@ class DaemonProcess:
             "daemon": {"log_level": "debug", "log_format": "json"},
             "database": {"unix_socket_path": redis.socket_path, "database_config": ""},
             "netlink": {"run_dir": str(folder / "run")},
+            "metrics": {"enabled": False},
         }
         self.configure(config or {})
 
