@@ -45,7 +45,8 @@ class BudgetExhaustedError(PortsyncdError):
 
 
 class DecodeError(PortsyncdError):
-    """Bytes that are not what their protocol says. Caused by the peer or by truncation; the reader asks the kernel anew."""
+    """Bytes that are not what their protocol says. Caused by the peer or by truncation; the reader asks the kernel anew.
+    Of a certificate's file: caused by who wrote it, who replaces it."""
 
 
 class LinkSourceError(PortsyncdError):
@@ -71,3 +72,9 @@ class StoreRefusedError(StoreError):
 
 class FileError(PortsyncdError):
     """A file could not be written. Caused by the disk or by permissions; the daemon goes on without it."""
+
+
+class EndpointError(PortsyncdError):
+    """The metrics endpoint cannot be opened now. Caused by its address, or by certificates whose dates are wrong; it is
+    tried again without end while the port sync goes on. The operator frees the address, or sets clock or certificates
+    right."""
