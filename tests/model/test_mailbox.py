@@ -1,6 +1,7 @@
 """The conflating mailbox: what is put between two takes comes out as one entry a name, and nothing of it is lost."""
 
 from collections.abc import Sequence
+from math import inf
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -164,6 +165,63 @@ def test_a_later_sync_that_lost_or_showed_something_adds_it() -> None:
     mailbox.put_synced(Synced(frozenset({"start"}), certified=False))
     mailbox.put_synced(Synced(frozenset({"start"}), certified=True, lost=True, shown=frozenset({8})))
     assert mailbox.take().synced == Synced(frozenset({"start"}), certified=True, lost=True, shown=frozenset({8}))
+
+
+def test_two_syncs_began_when_the_earlier_did() -> None:
+    earlier = Synced(frozenset({"start"}), certified=True, started=4.0)
+    assert earlier.then(Synced(frozenset({"overrun"}), certified=True, started=7.0)).started == 4.0
+
+
+# ---- events
+
+
+def test_what_only_a_full_read_told_was_no_event_until_one_comes() -> None:
+    mailbox = Mailbox(10)
+    mailbox.put([is_(UP), is_(UP, "Ethernet4")], 1.0, reread=True)
+    mailbox.put([is_(JUMBO)], 2.0, event=True)
+    mailbox.put([is_(UP)], 3.0, event=True)
+    mailbox.put([is_(JUMBO)], 4.0, reread=True)
+    assert [entry.arrived for entry in mailbox.take().changes.values()] == [2.0, inf]
+
+
+def test_events_are_counted_until_they_are_taken() -> None:
+    mailbox = Mailbox(10)
+    mailbox.count(3)
+    mailbox.count(2)
+    assert mailbox.events == 5
+    # They meant nothing: there is nothing to wake anybody for.
+    assert not mailbox
+    assert mailbox.take() == Taken(events=5)
+    assert mailbox.events == 0
+
+
+def test_an_event_that_meets_the_entry_of_an_earlier_one_is_conflated_once() -> None:
+    mailbox = Mailbox(10)
+    mailbox.put([is_(UP)], 1.0, event=True)
+    mailbox.put([is_(UP, "Ethernet4")], 1.0, event=True)
+    assert mailbox.conflated == 0
+    # In the same batch, in a later one; and a renaming, which concerns two names.
+    mailbox.put([is_(JUMBO)], 1.0, event=True)
+    mailbox.put([lost(), is_(JUMBO, "Ethernet4")], 2.0, event=True)
+    assert mailbox.conflated == 2
+    mailbox.take()
+    mailbox.put([is_(UP)], 3.0, event=True)
+    assert mailbox.conflated == 2
+
+
+def test_a_full_read_is_no_event_and_replaces_none() -> None:
+    mailbox = Mailbox(10)
+    mailbox.put([is_(UP)], 1.0, event=True)
+    mailbox.put([is_(UP), is_(UP, "Ethernet4")], 2.0, reread=True)
+    mailbox.put([is_(UP, "Ethernet4")], 3.0, event=True)
+    assert mailbox.conflated == 0
+
+
+def test_whether_a_name_was_refused_is_told() -> None:
+    mailbox = Mailbox(1)
+    assert mailbox.put([is_(UP)], 1.0, event=True)
+    assert not mailbox.put([lost(), is_(UP, "Ethernet4")], 1.0, event=True)
+    assert mailbox.put([is_(UP, "Ethernet4")], 1.0, reread=True)
 
 
 # ---- for every series of changes

@@ -461,6 +461,19 @@ def test_ports_are_counted_by_state() -> None:
     assert talk.sync.counts() == {"up": 2, "down": 1, "awaited": 1, "pending": 1}
 
 
+def test_a_vlan_sub_interface_is_written_like_a_port_and_counted_as_none() -> None:
+    talk = running("Ethernet0")
+    before = talk.sync.counts()
+    talk.take(**{"Ethernet0.10": changed(UP, 5), "PortChannel1.10": changed(NO_CARRIER, 6)})
+    # Redis was asked, and has no such ports.
+    assert talk.sync.pending.keys() == {"Ethernet0.10", "PortChannel1.10"}
+    assert talk.sync.pending_ports() == []
+    assert talk.sync.counts() == before
+    talk.take(Ethernet4=changed(UP, 7))
+    assert [name for name, _ in talk.sync.pending_ports()] == ["Ethernet4"]
+    assert talk.sync.counts() == {**before, "up": before["up"] + 1, "pending": 1}
+
+
 def test_flaps_are_what_the_kernel_counted_since_the_daemon_knows_the_port() -> None:
     talk = running("Ethernet0")
     port = talk.sync.ports["Ethernet0"]

@@ -5,7 +5,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portsyncd.model.links import Change, Link
 from portsyncd.model.mailbox import Synced
-from portsyncd.services.inbox import Inbox
+from portsyncd.services.inbox import Inbox, InboxStatistics
 
 LINK = Link(5, ("ok", "up", "up", "9100"), 0)
 SYNCED = Synced(frozenset({"start"}), certified=True)
@@ -70,3 +70,13 @@ async def test_beyond_its_bound_it_says_that_names_were_refused() -> None:
     assert taken.changes.keys() == {"Ethernet0", "Ethernet1"}
     assert taken.changes["Ethernet0"].removed
     assert not inbox.take().overflowed
+
+
+async def test_its_statistics() -> None:
+    inbox = Inbox(10)
+    for number in (0, 0, 4):
+        assert inbox.put([Change(f"Ethernet{number}", LINK)], now=1.0, event=True)
+    inbox.count(5)
+    assert inbox.statistics() == InboxStatistics(depth=2, bound=10, events=5, conflated=1)
+    assert inbox.take().events == 5
+    assert inbox.statistics() == InboxStatistics(depth=0, bound=10, events=0, conflated=1)

@@ -315,3 +315,4 @@ async def test_its_statistics(autojump_clock: MockClock) -> None:
     assert (statistics.overruns, statistics.resyncs) == (1, {"start": 1, "overrun": 1})
     assert statistics.certified_at == trio.current_time() - 5
     assert (statistics.resyncing, statistics.receive_buffer_bytes, statistics.filtering) == (False, 1 << 20, True)
+    assert (statistics.listening, statistics.failed) == (True, 0)

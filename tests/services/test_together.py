@@ -1,4 +1,7 @@
-"""Reader and writer together, whatever happens and in whatever order: in the end Redis says what the kernel says."""
+"""Reader and writer together, whatever happens and in whatever order: in the end Redis says what the kernel says.
+
+And at every moment each event that was read is accounted for.
+"""
 
 from collections.abc import Callable
 from typing import Final
@@ -10,6 +13,7 @@ from trio.testing import MockClock
 
 from portsyncd.errors import LinkSourceError
 from portsyncd.model.generation import ExistingLinks, Policy
+from tests.services.books import Auditor, balance
 from tests.services.switch import FakeSwitch
 
 PORTS: Final = ("Ethernet0", "Ethernet4", "Ethernet8")
@@ -131,6 +135,8 @@ class Mortal(FakeSwitch):
 
 async def play(steps: list[tuple[str, str, float]]) -> None:
     switch = Mortal()
+    auditor = Auditor(switch)
+    trio.lowlevel.add_instrument(auditor)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(switch.live)
         await trio.sleep(1)
@@ -156,6 +162,8 @@ async def play(steps: list[tuple[str, str, float]]) -> None:
         writes = len(switch.redis.writes)
         await trio.sleep(100)
         assert len(switch.redis.writes) == writes
+        assert balance(switch).in_flight == 0
+        assert auditor.problem is None
         nursery.cancel_scope.cancel()
 
 

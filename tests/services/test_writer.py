@@ -132,7 +132,7 @@ async def test_links_from_before_a_cold_start_are_set_down_and_remembered(autoju
         switch.redis.pop()
         await switch.settle()
         assert switch.states() == {}
-        assert "made anew" in switch.writer.statistics().awaited["Ethernet0"]
+        assert "made anew" in switch.writer.sync.awaited()[0].reason
         switch.kernel.delete("Ethernet0")
         switch.add_ports(PORTS)
         await switch.settle()
@@ -207,7 +207,7 @@ async def test_a_port_that_leaves_config_db_is_awaited_no_longer(autojump_clock:
         switch.redis.pop()
         switch.add_ports(["Ethernet0"])
         await switch.settle()
-        assert switch.writer.statistics().awaited.keys() == {"Ethernet4"}
+        assert [port.name for port in switch.writer.sync.awaited()] == ["Ethernet4"]
         switch.config_db.delete("PORT|Ethernet4")
         await switch.settle()
         assert switch.has_marker("PortInitDone")
@@ -224,7 +224,7 @@ async def test_a_config_db_that_is_loaded_anew_has_not_lost_its_ports(autojump_c
         switch.config_db.set("CONFIG_DB_INITIALIZED", "0")
         switch.config_db.delete("PORT|Ethernet4")
         await trio.sleep(3)
-        assert switch.writer.statistics().awaited.keys() == {"Ethernet4"}
+        assert [port.name for port in switch.writer.sync.awaited()] == ["Ethernet4"]
         assert not switch.has_marker("PortInitDone")
 
 

@@ -1,4 +1,4 @@
-"""Whether the event path keeps what the configuration demands of it."""
+"""What the configuration demands of the event path, and how a sample of it is summed up."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +17,3 @@ def quantile(values: Sequence[float], share: float) -> float:
     """The value below which about ``share`` (0 to 1) of these lie; 0 for none."""
     ordered = sorted(values)
     return ordered[int(share * (len(ordered) - 1))] if ordered else 0.0
-
-
-def shortfalls(demands: Demands, latencies: Sequence[float], outcomes: Sequence[bool]) -> list[str]:
-    """What recent events and writes did not meet, in words. outcomes: per write, whether it was acknowledged."""
-    said = []
-    if quantile(latencies, 0.99) > demands.max_latency:
-        said.append(f"one event of a hundred takes longer than {1e6 * demands.max_latency:,.0f} us to Redis")
-    if 100.0 * sum(outcomes) < demands.min_success_rate * len(outcomes):
-        said.append(f"less than {demands.min_success_rate:g} % of the port writes are acknowledged")
-    return said

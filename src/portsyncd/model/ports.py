@@ -11,6 +11,10 @@ from typing import Final
 from portsyncd.wire import schema
 from portsyncd.wire.netlink import AF_UNSPEC, IFF_RUNNING, IFF_UP, IFNAMSIZ, LinkMessage
 
+# In the name of a VLAN sub-interface (SONiC's VLAN_SUB_INTERFACE_SEPARATOR; ``Ethernet0.10``). Those are in INTF_TABLE:
+# APPL_DB's PORT_TABLE never has an entry for them, so that whoever counts ports leaves them out.
+SUB_INTERFACE_SEPARATOR: Final = "."
+
 # Values of schema.STATE_FIELDS, in that order; "" for a field that is absent in Redis.
 Fields = tuple[str, str, str, str]
 

@@ -36,19 +36,23 @@ START, OVERRUN, INTERRUPTED = "start", "overrun", "interrupted"
 class ReaderStatistics:
     """What the reader has done since the process began.
 
-    events: link messages read, those folded away before decoding among them. folded: those. ports: links that are ports
-    by their names. overruns: times that the kernel said it had dropped events. resyncs: full re-reads by reason.
-    certified_at: when the links were last proven complete (monotonic seconds), None before. resyncing: a full re-read
-    is under way. receive_buffer_bytes, filtering: see ``LinkSource``; 0 and False while the socket is closed.
+    events: link messages read, those folded away before decoding among them. folded: those. failed: those that could not
+    be decoded, or that a full mailbox refused; a full re-read makes up for them. ports: links that are ports by their
+    names. overruns: times that the kernel dropped events or cut one short. resyncs: full re-reads by reason. certified_at:
+    when the links were last proven complete (monotonic seconds), None before. resyncing: a full re-read is under way.
+    listening: the event socket is open. receive_buffer_bytes, filtering: see ``LinkSource``; 0 and False while it is
+    not.
     """
 
     events: int
     folded: int
+    failed: int
     ports: int
     overruns: int
     resyncs: Mapping[str, int]
     certified_at: float | None
     resyncing: bool
+    listening: bool
     receive_buffer_bytes: int
     filtering: bool
 
@@ -81,7 +85,7 @@ class Reader:
         self._gap = False
         self._told_at = -inf
         self._resyncing = False
-        self._events = self._folded = self._overruns = 0
+        self._events = self._folded = self._failed = self._overruns = 0
         self._resyncs: Counter[str] = Counter()
         self._certified_at: float | None = None
 
@@ -105,11 +109,13 @@ class Reader:
         return ReaderStatistics(
             events=self._events,
             folded=self._folded,
+            failed=self._failed,
             ports=len(self._view),
             overruns=self._overruns,
             resyncs=dict(self._resyncs),
             certified_at=self._certified_at,
             resyncing=self._resyncing,
+            listening=source is not None,
             receive_buffer_bytes=0 if source is None else source.receive_buffer_bytes,
             filtering=source is not None and source.filtering,
         )
@@ -194,29 +200,37 @@ class Reader:
         now = trio.current_time()
         kept = folder.take()
         names: set[str] = set()
-        self._events += folder.count
-        self._folded += folder.count - len(kept)
+        failed = 0
         for datagram in kept:
             try:
                 decoded = decode(datagram)
             except DecodeError as problem:
-                # What it said is not known: as if it had been lost.
+                # What it said is not known: all is read anew, as if the kernel had dropped it.
                 log.debug("undecodable event", problem=str(problem))
-                self._overrun()
+                self._due.add(OVERRUN)
+                failed += 1
                 continue
-            if decoded.errno or decoded.overrun:
+            if decoded.overrun:
                 self._overrun()
+            elif decoded.errno:
+                self._due.add(OVERRUN)
+            accepted = True
             for message in decoded.links:
                 changes = self._view.apply(message)
-                self._put(changes, now)
+                accepted = self._put(changes, now, event=True) and accepted
                 names.update(change.name for change in changes)
+            failed += not accepted
+        self._events += folder.count
+        self._folded += folder.count - len(kept)
+        self._failed += failed
+        self._inbox.count(folder.count - failed)
         for ifindex in folder.admin_downs:
             name = self._view.name_of(ifindex)
             if name is not None:
                 self._inbox.note_admin_down(name)
         self._report(self._storm.feed(now, folder.count, names))
 
-    def _put(self, changes: Sequence[Change], now: float, *, reread: bool = False) -> None:
+    def _put(self, changes: Sequence[Change], now: float, *, reread: bool = False, event: bool = False) -> bool:
         """Into the mailbox. Only a link that the first dump showed can be an old one, so of all that are deleted only
         theirs are told: each once, which bounds the mailbox whatever comes and goes while Redis is away."""
         told = []
@@ -226,7 +240,7 @@ class Reader:
             elif change.ifindex:
                 change = change._replace(ifindex=0)  # noqa: PLW2901 - the same change, less what nobody needs
             told.append(change)
-        self._inbox.put(told, now, reread=reread)
+        return self._inbox.put(told, now, reread=reread, event=event)
 
     async def _follow_up(self, source: LinkSource) -> None:
         """Ask for what the events left open: links whose message was incomplete, and links that came into the range of
@@ -290,8 +304,9 @@ class Reader:
             lost=lost or self._gap or OVERRUN in reasons,
             # Only the first full read of the process tells which links are old.
             shown=shown,
+            started=started,
         )
-        self._finish(synced, started)
+        self._finish(synced)
 
     async def _drain(self, source: LinkSource) -> bool:
         """Read the event socket until it is empty, whatever the budget. Returns whether events were lost."""
@@ -318,7 +333,7 @@ class Reader:
         for name, message in zip(names, answers, strict=True):
             self._put(self._view.answer(name, message), now, reread=True)
 
-    def _finish(self, synced: Synced, started: float) -> None:
+    def _finish(self, synced: Synced) -> None:
         now = trio.current_time()
         self._resyncing = self._first = self._gap = False
         self._resyncs.update(synced.reasons)
@@ -336,7 +351,7 @@ class Reader:
             reasons=",".join(sorted(synced.reasons)),
             ports=len(self._view),
             certified=synced.certified,
-            milliseconds=round(1000 * (now - started), 1),
+            milliseconds=round(1000 * (now - synced.started), 1),
         )
         self._inbox.put_synced(synced)
 

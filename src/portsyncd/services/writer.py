@@ -14,6 +14,7 @@ import trio
 from portsyncd.backends.base import Notices, OldLinksStore, Store
 from portsyncd.errors import FileError, StoreError, StoreLoadingError, StoreRefusedError
 from portsyncd.logs import Announcer, get_logger
+from portsyncd.metrics import Histogram
 from portsyncd.model.commands import (
     Command,
     OldLinks,
@@ -25,10 +26,11 @@ from portsyncd.model.commands import (
     WaitForPorts,
     WritePorts,
 )
-from portsyncd.model.performance import Demands, shortfalls
+from portsyncd.model.mailbox import Taken
 from portsyncd.model.retry import Backoff
 from portsyncd.model.sync import PortSync
 from portsyncd.services.inbox import Inbox
+from portsyncd.services.tally import Tally
 from portsyncd.wire import schema
 
 log = get_logger()
@@ -62,9 +64,21 @@ class WriterStatistics:
     connected: a session with Redis is open and its databases are usable; problem: why not, "" when connected. sessions:
     how many there have been. writes: port writes acknowledged; lost_writes: those whose outcome is unknown. round_trips:
     commands carried out. latencies: seconds from reading an event to Redis' acknowledgement, newest last, of events
-    that came while a session was open. in_sync,
-    initialized, generation, warm: see ``model.sync``. counts: ports by state. awaited: what PortInitDone waits for, and
-    why.
+    that came while a session was open. in_sync, initialized, generation, warm: see ``model.sync``. counts: ports by
+    state.
+
+    events_processed: events that were carried through to Redis, or meant nothing to it. events_failed: those that were
+    being carried out when Redis failed; the next session makes up for them. events_in_flight: taken and neither yet.
+
+    event_latency: of each name that was written, from reading its oldest event to Redis' acknowledgement; not what came
+    while no session was open, nor what waited for an APPL_DB entry. redis_latency: each request that carries out a
+    command, and each look. sync_duration: full reads, from their start until all they brought was written. Histograms in
+    seconds.
+    certified_sync_at: when Redis was last known to say what the kernel says.
+
+    cold_starts, warm_restarts: 1 for what this process' start was. eoiu_detected: 1 once its first certified full read
+    has come in (end of the initial update). eoiu_timeouts: 1 where a warm restart was completed before that.
+    warm_restart_at, eoiu_at: when. All moments are monotonic seconds, None before.
     """
 
     connected: bool
@@ -79,7 +93,19 @@ class WriterStatistics:
     generation: str
     warm: bool
     counts: Mapping[str, int]
-    awaited: Mapping[str, str]
+    events_processed: int
+    events_failed: int
+    events_in_flight: int
+    event_latency: Histogram
+    redis_latency: Histogram
+    sync_duration: Histogram
+    certified_sync_at: float | None
+    cold_starts: int
+    warm_restarts: int
+    eoiu_detected: int
+    eoiu_timeouts: int
+    warm_restart_at: float | None
+    eoiu_at: float | None
 
 
 class Writer:
@@ -97,7 +123,6 @@ class Writer:
         jitter: Callable[[], float],
         fresh_id: Callable[[], str],
         set_log_level: Callable[[str], None],
-        demands: Demands | None = None,
     ) -> None:
         self._make_store = make_store
         self._inbox = inbox
@@ -108,7 +133,6 @@ class Writer:
         self._jitter = jitter
         self._fresh_id = fresh_id
         self._set_log_level = set_log_level
-        self._demands = demands or Demands()
         self._log_level: str | None = None
         self._notices = Notices()
         self._failure: StoreError | None = None
@@ -122,8 +146,7 @@ class Writer:
         self._waited = False
         self._sessions = self._writes = self._lost_writes = self._round_trips = 0
         self._latencies: deque[float] = deque(maxlen=_RECENT)
-        # Of recent port writes: whether an answer came.
-        self._outcomes: deque[bool] = deque(maxlen=_RECENT)
+        self._tally = Tally()
         self._poll_at = 0.0
         self._reminded_at = float("inf")
         self._reminder = _FIRST_REMINDER_SECONDS
@@ -136,7 +159,7 @@ class Writer:
 
     def statistics(self) -> WriterStatistics:
         """A snapshot."""
-        sync = self.sync
+        sync, tally = self.sync, self._tally
         return WriterStatistics(
             connected=self._connected,
             problem=self._problem,
@@ -150,7 +173,19 @@ class Writer:
             generation=sync.generation.id,
             warm=sync.generation.warm,
             counts=sync.counts(),
-            awaited={awaited.name: awaited.reason for awaited in sync.awaited()},
+            events_processed=tally.processed,
+            events_failed=tally.failed,
+            events_in_flight=tally.in_flight,
+            event_latency=tally.event_latency.copy(),
+            redis_latency=tally.redis_latency.copy(),
+            sync_duration=tally.sync_duration.copy(),
+            certified_sync_at=tally.certified_sync_at,
+            cold_starts=int(self._sessions > 0 and tally.warm_restart_at is None),
+            warm_restarts=int(tally.warm_restart_at is not None),
+            eoiu_detected=int(tally.eoiu_at is not None),
+            eoiu_timeouts=tally.eoiu_timeouts,
+            warm_restart_at=tally.warm_restart_at,
+            eoiu_at=tally.eoiu_at,
         )
 
     def release(self) -> None:
@@ -230,6 +265,8 @@ class Writer:
         remembered = await self._old_links.load()
         first = not self._sessions
         anew = self.sync.begin(snapshot, fresh_id=self._fresh_id(), remembered=remembered, now=trio.current_time())
+        if first and self.sync.generation.warm:
+            self._tally.warm_restart_at = trio.current_time()
         self._sessions += 1
         self._waited = False
         if anew:
@@ -304,24 +341,14 @@ class Writer:
                     await self._look(store)
                     self._proven = True
                 taken = self._inbox.take()
-                now = trio.current_time()
-                self.sync.take(taken.changes, now)
-                if taken.synced is not None:
-                    self.sync.synced(taken.synced, now)
-                if taken.overflowed:
-                    # A removal may be among what was refused, of which the reader knows nothing any more.
-                    linked = [name for name, port in self.sync.ports.items() if port.link is not None or port.old]
-                    self._kernel.request_resync(OVERRUN, linked)
+                self._accept(taken)
                 if self._notices != Notices():
                     notices, self._notices = self._notices, Notices()
                     await self._heed(store, notices)
                 await self._carry_out_all(store)
                 self._settle(store)
-                now = trio.current_time()
-                # What came while Redis was away says nothing about the path.
-                self._latencies.extend(
-                    now - change.arrived for change in taken.changes.values() if change.arrived >= began
-                )
+                if self.sync.dumped:
+                    self._latencies.extend(self._tally.done(taken, trio.current_time(), began))
                 if not self._inbox:
                     self._idle.set()
                 self._tell_progress()
@@ -329,7 +356,22 @@ class Writer:
                     await self._inbox.wait()
         except StoreError as problem:
             return problem
+        finally:
+            if self.sync.dumped:
+                self._tally.broke_off()
         return self._failure
+
+    def _accept(self, taken: Taken) -> None:
+        """Pass on to ``model.sync`` what came in."""
+        now = trio.current_time()
+        self._tally.took(taken, now)
+        self.sync.take(taken.changes, now)
+        if taken.synced is not None:
+            self.sync.synced(taken.synced, now)
+        if taken.overflowed:
+            # A removal may be among what was refused, of which the reader knows nothing any more.
+            linked = [name for name, port in self.sync.ports.items() if port.link is not None or port.old]
+            self._kernel.request_resync(OVERRUN, linked)
 
     async def _heed(self, store: Store, notices: Notices) -> None:
         """Notifications only wake what waits; the databases are the truth."""
@@ -349,7 +391,9 @@ class Writer:
     async def _look(self, store: Store) -> None:
         """Once a second: are the databases still those of this generation, and what else only a look can tell."""
         now = trio.current_time()
-        if self.sync.looked(await store.look()):
+        look = await store.look()
+        self._tally.redis_latency.observe(trio.current_time() - now)
+        if self.sync.looked(look):
             log.warning("the databases were flushed or replaced: comparing everything anew")
             await self._wait_for_config(store)
             await self._begin(store)
@@ -364,32 +408,34 @@ class Writer:
             self._poll_at = now + _POLL_SECONDS
             self.sync.poll_pending()
         if self.sync.generation.out_of_time(now):
+            self._tally.eoiu_timeouts += 1
             log.warning("the first sync after a warm restart did not end in time: completed by timeout")
         self._remind(now)
-        missed = shortfalls(self._demands, self._latencies, self._outcomes)
-        if self._told.changed("performance", tuple(missed) or None):
-            (log.warning if missed else log.info)("performance", shortfalls=missed or "none any more")
 
     async def _carry_out_all(self, store: Store) -> None:
         while (command := self.sync.next()) is not None:
+            began = trio.current_time()
             try:
                 answer = await self._carry_out(store, command)
             except BaseException:
                 # Cancelled, too: whatever stopped it, nobody knows whether Redis did it.
                 if isinstance(command, WritePorts):
                     self._lost_writes += len(command.writes)
-                    self._outcomes.extend([False] * len(command.writes))
                 self.sync.lost(command)
                 raise
             self._round_trips += 1
-            self.sync.done(command, answer, now=trio.current_time())
+            now = trio.current_time()
+            if not isinstance(command, (SetLinksDown, Remember)):
+                # All others are questions to Redis.
+                self._tally.redis_latency.observe(now - began)
+            self.sync.done(command, answer, now=now)
 
     async def _carry_out(self, store: Store, command: Command) -> Collection[bool]:
         match command:
             case WritePorts(writes):
                 answer = await store.write_ports(writes)
                 self._writes += sum(answer)
-                self._outcomes.extend([True] * len(answer))
+                self._tally.wrote(writes, answer)
                 return answer
             case Produce(rows):
                 await store.produce(rows)

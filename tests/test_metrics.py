@@ -1,0 +1,318 @@
+"""The catalogue and its two renderings: the daemon's own text, and what prometheus-client makes of the same registry."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import Gauge, Metric, generate_latest
+from prometheus_client.openmetrics import exposition
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from portsyncd.metrics import (
+    CATALOGUE,
+    CONTENT_TYPE_OPENMETRICS,
+    CONTENT_TYPE_TEXT,
+    EVENT_LATENCY_BUCKETS,
+    REDIS_LATENCY_BUCKETS,
+    SYNC_DURATION_BUCKETS,
+    Facts,
+    Histogram,
+    Metrics,
+    PortCounters,
+    WebFacts,
+)
+
+SCRAPES: Final = Path(__file__).parent / "data" / "scrapes"
+ODD_NAME: Final = 'Ethernet"4\\ \n'
+
+
+def histogram(bounds: Sequence[float], *values: float) -> Histogram:
+    made = Histogram(bounds)
+    made.observe_all(values)
+    return made
+
+
+FACTS: Final = Facts(
+    uptime=3600.25,
+    memory_bytes=55_000_000,
+    health="degraded",
+    redis_connected=True,
+    netlink_connected=False,
+    events_processed=1_234_567,
+    events_failed=3,
+    events_conflated=1_000_000,
+    ports={"up": 2, "down": 1, "awaited": 4, "pending": 5},
+    port_counters=[
+        ("Ethernet0", PortCounters(flaps=7, ups=8, downs=9, written=10, failed=11)),
+        (ODD_NAME, PortCounters(0, 0, 0, 0, 0)),
+        ("Port\udcffü", PortCounters(999_999, 1_000_000, 20_000_001, 0, 0)),
+    ],
+    queue_depth=25,
+    queue_bound=100,
+    event_latency=histogram(EVENT_LATENCY_BUCKETS, 0.00025, 0.0003, 0.0003, 0.7, 3.0),
+    redis_latency=histogram(REDIS_LATENCY_BUCKETS, 0.00009, 0.2),
+    sync_duration=histogram(SYNC_DURATION_BUCKETS),
+    overruns=2,
+    last_certified_sync=1_763_000_000.5,
+    resyncs={"start": 1, "overrun": 2, "operator": 1},
+    restarts={"reader": 1, "writer": 0},
+    warm_restarts=1,
+    cold_starts=0,
+    eoiu_detected=1,
+    eoiu_timeouts=0,
+    last_warm_restart=1_762_999_000.0,
+    last_eoiu=1_762_999_001.0,
+    web=WebFacts(
+        handshake_failures={"no_certificate": 2, "expired": 0},
+        reloads={"applied": 1},
+        certificate_expiries={"server": 1_800_000_000.0, "ca": 1_900_000_000.0},
+        tls_profile="CNSA 1.0",
+    ),
+)
+NOT_YET: Final = replace(
+    FACTS,
+    port_counters=[],
+    last_certified_sync=None,
+    last_warm_restart=None,
+    last_eoiu=None,
+    resyncs={},
+    web=WebFacts(),
+)
+
+
+def metrics(facts: Facts = FACTS, *, process: bool = False) -> Metrics:
+    return Metrics(lambda: facts, version="1.2.3", process=process)
+
+
+def text(made: Metrics, *, openmetrics: bool = False) -> str:
+    return "".join(made.render(openmetrics=openmetrics))
+
+
+def families(made: Metrics) -> dict[str, Metric]:
+    """As the library's own parser understands the text."""
+    return {family.name: family for family in parse_text(text(made))}
+
+
+def openmetrics_families(exposed: str) -> Iterator[Metric]:
+    yield from parse_openmetrics(exposed)  # type: ignore[no-untyped-call] # the library's parser has no types
+
+
+def value(made: Metrics, name: str, **labels: str) -> float | None:
+    return made.registry.get_sample_value(name, labels)
+
+
+# ---- what is recorded into
+
+
+def test_a_value_that_equals_a_bound_belongs_below_it() -> None:
+    made = Histogram((1.0, 2.0))
+    for number in (0.5, 1.0, 1.5, 2.0, 2.5):
+        made.observe(number)
+    assert made.counts == [2, 2, 1]
+    assert made.total == 7.5
+
+
+def test_a_batch_is_the_same_as_one_by_one_and_a_copy_stands_still() -> None:
+    made = histogram((1.0, 2.0), 0.5, 1.0, 1.5, 2.0, 2.5)
+    kept = made.copy()
+    made.observe(9.0)
+    assert (kept.bounds, kept.counts, kept.total) == ((1.0, 2.0), [2, 2, 1], 7.5)
+    assert made.counts == [2, 2, 2]
+
+
+# ---- the catalogue
+
+
+def test_every_family_says_what_it_means_and_has_nothing_to_escape() -> None:
+    for family in CATALOGUE:
+        assert re.fullmatch(r"portsyncd_[a-z_]+", family.name)
+        assert family.name.endswith("_total") is (family.kind == "counter")
+        assert len(family.help) > 30
+        assert family.help.endswith(".")
+        assert not set(family.help) & set('\\"\n')
+        # prometheus-client puts them in this order.
+        assert list(family.labels) == sorted(family.labels)
+
+
+def test_the_families_are_those_of_the_golden_scrape() -> None:
+    golden = (SCRAPES / "full.prom").read_text(encoding="utf-8")
+    assert text(metrics()).replace(python(), "PYTHON") == golden
+
+
+def test_the_same_in_openmetrics() -> None:
+    golden = (SCRAPES / "full.openmetrics").read_text(encoding="utf-8")
+    assert text(metrics(), openmetrics=True).replace(python(), "PYTHON") == golden
+
+
+def python() -> str:
+    return ".".join(map(str, sys.version_info[:3]))
+
+
+def test_what_has_not_happened_is_absent() -> None:
+    absent = families(metrics()).keys() - families(metrics(NOT_YET)).keys()
+    assert absent == {
+        "portsyncd_last_certified_sync_timestamp_seconds",
+        "portsyncd_last_warm_restart_timestamp_seconds",
+        "portsyncd_last_eoiu_timestamp_seconds",
+        "portsyncd_port_flaps",
+        "portsyncd_port_transitions",
+        "portsyncd_port_sync_success",
+        "portsyncd_port_sync_failures",
+        "portsyncd_tls_handshake_failures",
+        "portsyncd_tls_certificate_expiry_timestamp_seconds",
+    }
+
+
+def test_what_can_happen_is_there_before_it_does() -> None:
+    made = metrics(NOT_YET)
+    for reason in ("start", "overrun", "interrupted", "redis_reconnect", "generation"):
+        assert value(made, "portsyncd_resyncs_total", reason=reason) == 0
+    for result in ("applied", "refused"):
+        assert value(made, "portsyncd_tls_reloads_total", result=result) == 0
+
+
+@pytest.mark.parametrize(("health", "status"), [("healthy", 1.0), ("degraded", 0.5), ("unhealthy", 0.0)])
+def test_health_as_a_number_and_as_a_state(health: str, status: float) -> None:
+    made = metrics(replace(FACTS, health=health))
+    assert value(made, "portsyncd_health_status") == status
+    states = {
+        state: value(made, "portsyncd_health_state", status=state) for state in ("healthy", "degraded", "unhealthy")
+    }
+    assert states == {state: float(state == health) for state in states}
+
+
+def test_saturation_is_a_share_of_the_bound() -> None:
+    assert value(metrics(), "portsyncd_queue_saturation_ratio") == 0.25
+    assert value(metrics(replace(FACTS, queue_depth=0, queue_bound=0)), "portsyncd_queue_saturation_ratio") == 0
+
+
+def test_the_registry_is_its_own_and_has_the_ports_too() -> None:
+    made = metrics()
+    assert value(made, "portsyncd_port_transitions_total", port="Ethernet0", direction="down") == 9
+    assert value(made, "portsyncd_event_latency_seconds_bucket", le="0.00025") == 1
+    assert value(made, "portsyncd_event_latency_seconds_bucket", le="+Inf") == 5
+    with pytest.raises(ValueError, match="Duplicated timeseries"):
+        Gauge("portsyncd_ports", "Somebody else's.", registry=made.registry)
+
+
+def test_the_process_families_are_the_libraries() -> None:
+    made = metrics(process=True)
+    assert value(made, "process_open_fds") is not None
+    assert families(made).keys() - families(metrics()).keys() == {
+        "process_cpu_seconds",
+        "process_max_fds",
+        "process_open_fds",
+        "process_resident_memory_bytes",
+        "process_start_time_seconds",
+        "process_virtual_memory_bytes",
+    }
+    assert text(made, openmetrics=True).count("# EOF") == 1
+
+
+def test_one_look_is_taken_for_a_scrape() -> None:
+    looks: list[Facts] = []
+
+    def read() -> Facts:
+        looks.append(FACTS)
+        return FACTS
+
+    made = Metrics(read, version="1.2.3")
+    # Nor is one taken when the registry is made.
+    assert looks == []
+    text(made)
+    assert len(looks) == 1
+
+
+def test_many_ports_come_in_many_slices_and_none_is_empty() -> None:
+    many = [(f"Ethernet{number}", PortCounters(1, 2, 3, 4, 5)) for number in range(2000)]
+    slices = list(metrics(replace(FACTS, port_counters=many), process=True).render(openmetrics=True))
+    assert all(slices)
+    assert max(part.count("\n") for part in slices) < 300
+    assert len(slices) > 2000 * 5 / 300
+
+
+# ---- the text and the library
+
+
+@pytest.mark.parametrize("facts", [FACTS, NOT_YET])
+def test_the_library_renders_the_same_text(facts: Facts) -> None:
+    made = metrics(facts)
+    assert text(made).encode() == generate_latest(made.registry)
+    assert text(made, openmetrics=True).encode() == exposition.generate_latest(made.registry)  # type: ignore[no-untyped-call]
+
+
+counts = st.integers(0, 1 << 40)
+names = st.one_of(
+    st.text(max_size=8), st.text('"\\\nn{},=# \r\x85é', max_size=6), st.from_regex(r"\AEthernet[0-9]{1,3}\Z")
+)
+
+
+@given(st.dictionaries(names, st.builds(PortCounters, counts, counts, counts, counts, counts), max_size=5))
+def test_it_does_for_ports_of_any_name(ports: Mapping[str, PortCounters]) -> None:
+    made = metrics(replace(FACTS, port_counters=list(ports.items())))
+    assert text(made).encode() == generate_latest(made.registry)
+    assert text(made, openmetrics=True).encode() == exposition.generate_latest(made.registry)  # type: ignore[no-untyped-call]
+
+
+@given(st.dictionaries(names.filter(lambda name: "\r" not in name), counts, max_size=4))
+def test_names_come_back_as_they_were(ports: Mapping[str, int]) -> None:
+    made = metrics(replace(FACTS, port_counters=[(name, PortCounters(n, 0, 0, 0, 0)) for name, n in ports.items()]))
+    for parse, openmetrics in ((parse_text, False), (openmetrics_families, True)):
+        parsed: dict[str, Any] = {family.name: family for family in parse(text(made, openmetrics=openmetrics))}
+        flaps = parsed["portsyncd_port_flaps"].samples if ports else []
+        assert {sample.labels["port"]: sample.value for sample in flaps} == ports
+
+
+def test_bytes_that_are_no_utf_8_are_written_as_escapes() -> None:
+    assert value(metrics(), "portsyncd_port_flaps_total", port="Port\\udcffü") == 999_999
+    assert 'portsyncd_port_flaps_total{port="Port\\\\udcffü"} 999999.0' in text(metrics())
+
+
+def test_both_parsers_understand_it() -> None:
+    made = metrics(process=True)
+    kinds = {family.name.removesuffix("_total"): family.kind for family in CATALOGUE}
+    for parsed in (parse_text(text(made)), openmetrics_families(text(made, openmetrics=True))):
+        found = {family.name: family.type for family in parsed}
+        assert {name: kind for name, kind in found.items() if name in kinds} == kinds
+
+
+def test_units_are_told_in_openmetrics() -> None:
+    units = {
+        family.name: family.unit for family in openmetrics_families(text(metrics(), openmetrics=True)) if family.unit
+    }
+    assert units["portsyncd_event_latency_seconds"] == "seconds"
+    assert units["portsyncd_memory_bytes"] == "bytes"
+    assert units["portsyncd_queue_saturation_ratio"] == "ratio"
+    assert "portsyncd_ports" not in units
+
+
+def test_promtool_finds_nothing_to_say(require_program: Callable[[str], str]) -> None:
+    run = subprocess.run(
+        [require_program("promtool"), "check", "metrics"],
+        input=text(metrics(process=True)).encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+
+
+def test_the_content_types_are_those_of_the_library() -> None:
+    from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+    assert CONTENT_TYPE_TEXT == CONTENT_TYPE_PLAIN_0_0_4
+    assert CONTENT_TYPE_OPENMETRICS == exposition.CONTENT_TYPE_LATEST
+
+
+def test_who_makes_no_metrics_does_not_pay_for_the_library() -> None:
+    code = "import sys, portsyncd.metrics; sys.exit('prometheus_client' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[1] / "src").returncode == 0
+    )
