@@ -299,6 +299,8 @@ async def test_a_datagram_that_cannot_be_understood_leads_to_one(autojump_clock:
     assert rig.kernel.dumps == 2
     assert rig.synced[-1].lost
     assert rig.state() == rig.truth()
+    # Only of what the kernel said itself is it known that it dropped something.
+    assert rig.reader.statistics().overruns == (datagram == frames.overrun())
 
 
 async def test_an_unreadable_datagram_during_the_dump_repeats_it(autojump_clock: MockClock) -> None:

@@ -1,0 +1,357 @@
+"""Looks at all services, and says what there is to be said of them: facts for the metrics, a verdict for /health.
+
+Both come from the same look and the same judge, so that they always agree. ``run`` looks once a second, whether anybody
+asks or not: how long something has lasted is known even if the last question was an hour ago.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import trio
+
+from portsyncd.logs import get_logger
+from portsyncd.metrics import Facts, WebFacts
+from portsyncd.model.health import Health, Status, judge
+from portsyncd.model.performance import quantile
+from portsyncd.model.report import (
+    RECENT_SECONDS,
+    RESTARTS_SECONDS,
+    SLOW_SECONDS,
+    EndpointReport,
+    Report,
+    ServiceReport,
+    Thresholds,
+    WaitingPort,
+    count_held,
+)
+from portsyncd.services.inbox import Inbox, InboxStatistics
+from portsyncd.services.reader import Reader, ReaderStatistics
+from portsyncd.services.supervisor import ChildState, ChildStatistics, SupervisorStatistics
+from portsyncd.services.watches import Calendar, Growth, Stretch
+from portsyncd.services.writer import Writer, WriterStatistics
+
+log = get_logger()
+
+LOOK_SECONDS = 1.0
+# Ports that /health names; of the others it tells the number.
+NAMED_PORTS = 64
+_NO_ENTRY = "orchagent has not taken it: no APPL_DB entry"
+_STATM = Path("/proc/self/statm")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Children(Protocol):
+    """The supervisor, as far as it is looked at."""
+
+    def statistics(self) -> SupervisorStatistics:
+        """A snapshot."""
+
+
+class WebStatistics(Protocol):
+    """The metrics server's statistics, as far as they are looked at; see there."""
+
+    @property
+    def listening(self) -> str | None:
+        """Its address, None while it is closed."""
+
+    @property
+    def problem(self) -> str:
+        """Why it is closed."""
+
+    @property
+    def handshake_failures(self) -> Mapping[str, int]:
+        """By reason."""
+
+    @property
+    def reloads(self) -> Mapping[str, int]:
+        """Of certificates, by result."""
+
+    @property
+    def certificate_expiries(self) -> Mapping[str, float]:
+        """Unix seconds by role."""
+
+    @property
+    def tls_profile(self) -> str:
+        """Its name."""
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process (proc(5), statm, in pages)."""
+    return int(_STATM.read_bytes().split()[1]) * _PAGE_BYTES
+
+
+class _Look(NamedTuple):
+    """All statistics of one moment. web: None where the endpoint is not enabled."""
+
+    now: float
+    reader: ReaderStatistics
+    writer: WriterStatistics
+    inbox: InboxStatistics
+    children: tuple[ChildStatistics, ...]
+    web: WebStatistics | None
+
+
+class Observer:
+    """One for the life of the process.
+
+    web: the metrics server's statistics; None where the endpoint is not enabled. clock: monotonic seconds, the services'
+    own; wall: Unix seconds. memory: resident bytes.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        supervisor: Children,
+        inbox: Inbox,
+        *,
+        web: Callable[[], WebStatistics] | None,
+        thresholds: Thresholds,
+        version: str,
+        clock: Callable[[], float] = trio.current_time,
+        wall: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
+        memory: Callable[[], int] = resident_bytes,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._supervisor = supervisor
+        self._inbox = inbox
+        self._web = web
+        self._thresholds = thresholds
+        self._version = version
+        self._clock = clock
+        self._memory = memory
+        self._calendar = Calendar(clock, wall)
+        self._status: Status | None = None
+        # A fault that stays while others come and go is told when it comes.
+        self._verdicts: dict[str, Status] = {}
+        now = self._born = self._since = clock()
+        self._redis_away, self._netlink_away, self._unsynced = Stretch(), Stretch(), Stretch()
+        self._uncertified, self._stalled, self._behind = Stretch(), Stretch(), Stretch()
+        self._closed, self._slow = Stretch(), Stretch()
+        # For how long events have been slow, and when they last were.
+        self._slow_for, self._slow_at = 0.0, now
+        self._down = {child.name: Stretch() for child in supervisor.statistics().children}
+        self._restarts = Growth(RESTARTS_SECONDS, len(self._down), now)
+        # Latencies, writes, failed writes, and seconds in which there were such.
+        self._recent = Growth(RECENT_SECONDS, 4, now)
+        self._losses, self._lost_seen, self._lost_at = 0, 0, -LOOK_SECONDS
+        # When the links were last proven complete, and how many full reads had been counted by then.
+        self._certified: tuple[float | None, int] = (None, 0)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look once a second until cancelled."""
+        task_status.started()
+        while True:
+            self.health()
+            await trio.sleep(LOOK_SECONDS)
+
+    # ---- what others may ask
+
+    def health(self) -> Health:
+        """The verdict on this moment."""
+        return self._judge(self._look())
+
+    def facts(self) -> Facts:
+        """Everything that the metrics tell, of this moment."""
+        look = self._look()
+        status = self._judge(look).status
+        reader, writer, inbox, web = look.reader, look.writer, look.inbox, look.web
+        return Facts(
+            uptime=look.now - self._born,
+            memory_bytes=self._memory(),
+            health=status.value,
+            redis_connected=writer.connected,
+            netlink_connected=reader.listening,
+            events_processed=writer.events_processed,
+            events_failed=reader.failed + writer.events_failed,
+            events_conflated=reader.folded + inbox.conflated,
+            ports=writer.counts,
+            port_counters=self._writer.sync.port_counters(),
+            queue_depth=inbox.depth,
+            queue_bound=inbox.bound,
+            event_latency=writer.event_latency,
+            redis_latency=writer.redis_latency,
+            sync_duration=writer.sync_duration,
+            overruns=reader.overruns,
+            last_certified_sync=self._unix(writer.certified_sync_at),
+            resyncs=reader.resyncs,
+            restarts={child.name: child.restarts for child in look.children},
+            warm_restarts=writer.warm_restarts,
+            cold_starts=writer.cold_starts,
+            eoiu_detected=writer.eoiu_detected,
+            eoiu_timeouts=writer.eoiu_timeouts,
+            last_warm_restart=self._unix(writer.warm_restart_at),
+            last_eoiu=self._unix(writer.eoiu_at),
+            web=WebFacts()
+            if web is None
+            else WebFacts(web.handshake_failures, web.reloads, web.certificate_expiries, web.tls_profile),
+        )
+
+    def document(self, health: Health) -> dict[str, Any]:
+        """What /health answers, fit for JSON. ``since`` is when the status last changed, in UTC."""
+        since = datetime.fromtimestamp(self._calendar.unix(self._since), UTC)
+        return {
+            "status": health.status.value,
+            "since": since.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "version": self._version,
+            "checks": {
+                name: {"status": check.status.value, "reason": check.reason, "details": dict(check.details)}
+                for name, check in health.checks.items()
+            },
+            "awaited_ports": _named(health.awaited_ports),
+            "awaited_ports_total": len(health.awaited_ports),
+            "pending_ports": _named(health.pending_ports),
+            "pending_ports_total": len(health.pending_ports),
+        }
+
+    # ---- one look
+
+    def _unix(self, moment: float | None) -> float | None:
+        return None if moment is None else self._calendar.unix(moment)
+
+    def _look(self) -> _Look:
+        self._calendar.follow()
+        return _Look(
+            self._clock(),
+            self._reader.statistics(),
+            self._writer.statistics(),
+            self._inbox.statistics(),
+            self._supervisor.statistics().children,
+            None if self._web is None else self._web(),
+        )
+
+    def _judge(self, look: _Look) -> Health:
+        health = judge(self._report(look), self._thresholds)
+        verdicts = {name: check.status for name, check in health.checks.items()}
+        if verdicts != self._verdicts and self._status is not None:
+            say = log.info if health.status is Status.HEALTHY else log.warning
+            say("health changed", status=health.status.value, before=self._status.value, reasons=health.reasons())
+        self._verdicts = verdicts
+        if health.status is not self._status:
+            self._status, self._since = health.status, look.now
+        return health
+
+    def _report(self, look: _Look) -> Report:
+        now, reader, writer, inbox = look.now, look.reader, look.writer, look.inbox
+        synced = self._writer.first_sync.is_set()
+        ports, held = self._count_ports(look)
+        too_few = writer.connected and synced and self._thresholds.is_short(ports, held)
+        waiting = inbox.depth + writer.events_in_flight or int(synced and not writer.in_sync)
+        moved = (writer.round_trips, writer.events_processed, writer.events_failed, writer.sessions)
+        latencies, writes, failed, losses = self._count_recent(look)
+        latency = quantile(writer.latencies[-latencies:], 0.99) if latencies else 0.0
+        awaited, pending = self._name_waiting(look)
+        return Report(
+            redis_connected=writer.connected,
+            redis_problem=writer.problem,
+            redis_away=self._redis_away.seconds(now, not writer.connected),
+            netlink_connected=reader.listening,
+            netlink_away=self._netlink_away.seconds(now, not reader.listening),
+            synced=synced,
+            unsynced=self._unsynced.seconds(now, writer.connected and reader.listening and not synced),
+            in_sync=writer.in_sync,
+            certified_age=None if writer.certified_sync_at is None else now - writer.certified_sync_at,
+            uncertified=self._uncertified.seconds(now, self._is_uncertified(reader)),
+            waiting=waiting,
+            stalled=self._stalled.seconds(now, writer.connected and waiting > 0, moved),
+            queue_depth=inbox.depth,
+            queue_bound=inbox.bound,
+            events=latencies,
+            latency=latency,
+            slow=self._slow_seconds(now, slow=self._thresholds.is_slow(latencies, latency)),
+            writes=writes,
+            failed_writes=failed,
+            losses=losses,
+            ports=ports,
+            held=held,
+            behind=self._behind.seconds(now, too_few),
+            initialized=writer.initialized,
+            awaited=awaited,
+            pending=pending,
+            services=self._report_services(look),
+            endpoint=self._report_endpoint(look),
+        )
+
+    def _count_ports(self, look: _Look) -> tuple[int, int]:
+        """Publishable ports, and those that Redis holds."""
+        counts = look.writer.counts
+        if look.writer.in_sync:
+            publishable = counts["up"] + counts["down"] - counts["pending"]
+            return publishable, publishable
+        sync = self._writer.sync
+        return count_held(sync.ports, sync.pending, look.now)
+
+    def _count_recent(self, look: _Look) -> list[int]:
+        """Recent latencies, port writes, those of them that failed, and in how many different seconds some did."""
+        writer = look.writer
+        if writer.lost_writes > self._lost_seen and look.now - self._lost_at >= LOOK_SECONDS:
+            self._losses += 1
+            self._lost_seen, self._lost_at = writer.lost_writes, look.now
+        lost = writer.lost_writes
+        counters = (sum(writer.event_latency.counts), writer.writes + lost, lost, self._losses)
+        return self._recent.within(look.now, counters)
+
+    def _slow_seconds(self, now: float, *, slow: bool) -> float:
+        """For how long events have been slow. Once that is a fault, a look that finds them just below the limit, or few,
+        does not end it: it would come and go."""
+        if slow:
+            self._slow_at = now
+        stays = self._slow_for >= SLOW_SECONDS and now - self._slow_at < RECENT_SECONDS
+        self._slow_for = self._slow.seconds(now, slow or stays)
+        return self._slow_for
+
+    def _is_uncertified(self, reader: ReaderStatistics) -> bool:
+        """Whether the last full read was not proven complete, or one is under way."""
+        reads = sum(reader.resyncs.values())
+        if reader.certified_at != self._certified[0]:
+            self._certified = (reader.certified_at, reads)
+        return reader.resyncing or reads > self._certified[1]
+
+    def _name_waiting(self, look: _Look) -> tuple[list[WaitingPort], list[WaitingPort]]:
+        """The expected ports without a link, and the links without an APPL_DB entry."""
+        sync, now = self._writer.sync, look.now
+        pending = [WaitingPort(name, _NO_ENTRY, now - since) for name, since in sync.pending_ports()]
+        # While Redis is away, PortSync waits for more: also for ports that have only to be written again.
+        awaited = [
+            WaitingPort(port.name, port.reason, now - port.since)
+            for port in sync.awaited()
+            if (known := sync.ports.get(port.name)) is None or known.link is None
+        ]
+        return awaited, pending
+
+    def _report_services(self, look: _Look) -> list[ServiceReport]:
+        restarts = self._restarts.within(look.now, [child.restarts for child in look.children])
+        return [
+            ServiceReport(
+                name=child.name,
+                essential=child.essential,
+                running=child.state is ChildState.RUNNING,
+                down=self._down[child.name].seconds(look.now, child.state is not ChildState.RUNNING),
+                spent=child.unhealthy,
+                restarts=recent,
+                last_failure=child.last_failure or "",
+            )
+            for child, recent in zip(look.children, restarts, strict=True)
+        ]
+
+    def _report_endpoint(self, look: _Look) -> EndpointReport | None:
+        web = look.web
+        if web is None:
+            return None
+        today = self._calendar.unix(look.now)
+        return EndpointReport(
+            address=web.listening,
+            problem=web.problem,
+            closed=self._closed.seconds(look.now, web.listening is None),
+            expires_in={role: expiry - today for role, expiry in web.certificate_expiries.items()},
+        )
+
+
+def _named(ports: Sequence[WaitingPort]) -> list[dict[str, Any]]:
+    """The ports that wait longest."""
+    longest = sorted(ports, key=lambda port: -port.seconds)[:NAMED_PORTS]
+    return [{"port": port.name, "reason": port.reason, "for_seconds": round(port.seconds, 1)} for port in longest]

@@ -1,0 +1,67 @@
+"""What the observer remembers from one look to the next: for how long, how many lately, and what time it was."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+# Wall clock and monotonic clock drift by some 50 us a second; more than this is a clock that was set.
+_STEP_SECONDS = 0.5
+# Looks may come faster; what is kept does not grow with them.
+_SAMPLE_SECONDS = 1.0
+
+
+class Stretch:
+    """For how long something has been so."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._mark: object = None
+
+    def seconds(self, now: float, so: bool, mark: object = None) -> float:
+        """Seconds from the first look that saw it so, without one in between that did not, or that saw another mark; 0
+        while it is not."""
+        if not so:
+            self._since = None
+            return 0.0
+        if self._since is None or mark != self._mark:
+            self._since, self._mark = now, mark
+        return now - self._since
+
+
+class Growth:
+    """How much counters have grown lately. They begin at 0, at ``now``; all times are monotonic seconds."""
+
+    def __init__(self, span: float, width: int, now: float) -> None:
+        self._span = span
+        self._samples: deque[tuple[float, tuple[int, ...]]] = deque([(now, (0,) * width)])
+
+    def within(self, now: float, values: Sequence[int]) -> list[int]:
+        """What has been added to each of these within the last ``span`` seconds, give or take a second."""
+        samples = self._samples
+        while len(samples) > 1 and samples[1][0] <= now - self._span:
+            samples.popleft()
+        if now - samples[-1][0] >= _SAMPLE_SECONDS:
+            samples.append((now, tuple(values)))
+        return [value - base for value, base in zip(values, samples[0][1], strict=True)]
+
+
+class Calendar:
+    """Monotonic moments as Unix time.
+
+    The difference of the clocks is kept, so that a moment has the same time at every look; when the clock on the wall
+    is set, all moments follow it at once. clock: monotonic seconds; wall: Unix seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._offset = wall() - clock()
+
+    def follow(self) -> None:
+        """Look at the clocks again."""
+        offset = self._wall() - self._clock()
+        if abs(offset - self._offset) > _STEP_SECONDS:
+            self._offset = offset
+
+    def unix(self, moment: float) -> float:
+        """The Unix time of a monotonic moment."""
+        return moment + self._offset
