@@ -21,6 +21,11 @@ settings.load_profile("portsyncd")
 NEEDED_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``make e2e`` attacks the metrics endpoint with as many connections as a real flood has."""
+    parser.addoption("--full", action="store_true", help="attack the metrics endpoint in full (some minutes)")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Mark what asks for the fixture ``require_root``, so that ``-m 'not root'`` leaves it out too."""

@@ -88,7 +88,7 @@ redis_hst = "x"
 redis_port = 70000
 log_level = "info"
 zzz = 1
-[metrics]
+[jobs]
 [netlink]
 port_prefixes = [
   "",
@@ -101,7 +101,7 @@ port_prefixes = [
         "f:6: database.redis_port = 70000: must be a whole number from 1 to 65535",
         "f:7: database.log_level: unknown key; did you mean daemon.log_level?",
         "f:8: database.zzz: unknown key; there are " + ", ".join(f.name for f in dataclasses.fields(DatabaseConfig)),
-        "f:9: metrics: unknown section; there are " + ", ".join(sections()),
+        "f:9: jobs: unknown section; there are " + ", ".join(sections()),
         f'f:11: netlink.port_prefixes = [""]: must be {rules.Prefixes.allowed}',
         "environment: PORTSYNCD_DATABASE_REDIS_HSOT: unknown key; did you mean PORTSYNCD_DATABASE_REDIS_HOST?",
         'environment: PORTSYNCD_DATABASE_TLS = "yes": must be true or false',
@@ -125,7 +125,7 @@ def test_an_overridden_value_is_checked_too() -> None:
     assert problem.startswith("f:2: ")
 
 
-@pytest.mark.parametrize("key", ["metrics.enabled", "self_healing.enabled", "instance.instance_id"])
+@pytest.mark.parametrize("key", ["self_healing.enabled", "instance.instance_id"])
 def test_sections_of_features_that_do_not_exist_are_refused(key: str) -> None:
     section, _, name = key.partition(".")
     assert "unknown section" in problems_of(f"[{section}]\n{name} = true")[0]

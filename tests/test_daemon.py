@@ -14,8 +14,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portsyncd import daemon, logs
 from portsyncd.backends.connection import Access
-from portsyncd.config import Config, DaemonConfig, DatabaseConfig, NetlinkConfig
+from portsyncd.config import Config, DaemonConfig, DatabaseConfig, MetricsConfig, NetlinkConfig
+from portsyncd.daemon import Daemon
 from portsyncd.errors import EXIT_OK, BudgetExhaustedError, ConfigError, NoPermissionError
+from portsyncd.testing.certificates import Certificates
 from portsyncd.testing.fake_files import FakeOldLinks
 from portsyncd.testing.fake_kernel import FakeKernel
 from portsyncd.testing.fake_links import FakeLinkSource
@@ -24,7 +26,7 @@ from portsyncd.testing.fake_store import FakeStore
 from portsyncd.wire.database_config import Database, Endpoint
 
 # Nothing of this machine counts.
-ALONE = Config(database=DatabaseConfig(database_config=""))
+ALONE = Config(database=DatabaseConfig(database_config=""), metrics=MetricsConfig(enabled=False))
 PORT = "Ethernet0"
 
 
@@ -287,3 +289,22 @@ def test_a_password_is_the_first_line_of_its_file(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(ConfigError, match="password_file"):
         access()
+
+
+def test_what_the_files_of_all_sections_lack_is_told_at_once(tmp_path: Path) -> None:
+    names: dict[str, Any] = {name: str(tmp_path / name) for name in ("cert", "key", "ca")}
+    database = DatabaseConfig(database_config="", password_file=str(tmp_path / "password"))
+    with pytest.raises(ConfigError) as caught:
+        Daemon(Config(database=database, metrics=MetricsConfig(**names)))
+    assert len(caught.value.problems) == 4
+    for problem, name in zip(caught.value.problems, ("password", "cert", "key", "ca"), strict=True):
+        assert str(tmp_path / name) in problem
+
+
+def test_an_endpoint_that_would_let_in_whom_it_should_not_is_no_endpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = Certificates(tmp_path).config()["metrics"]
+    monkeypatch.setattr("portsyncd.tls.selftest.problems", lambda: ["AES-128 would be accepted"])
+    with pytest.raises(ConfigError, match="AES-128"):
+        Daemon(Config(database=DatabaseConfig(database_config=""), metrics=MetricsConfig(**files)))

@@ -5,7 +5,7 @@ shell that waits, asks the core, and carries out the answer. Lowest layer first;
 
     errors.py    what can go wrong, who caused it, the exit codes
     wire/        pure: netlink datagrams, the socket filter, SONiC's schema, producer scripts, lists of databases
-    model/       pure: the SONiC rules, the links' view, the mailbox, generations, PortSync, restarts and retries
+    model/       pure: the SONiC rules, the links' view, the mailbox, generations, PortSync, restarts and retries, health
     toml.py      TOML with line numbers
     rules.py     what the value of a configuration key may be
     config.py    every key with its default, rule and meaning; flags, environment, file -> Config
@@ -13,7 +13,8 @@ shell that waits, asks the core, and carries out the answer. Lowest layer first;
     metrics.py   the catalogue: every metric's name, type, labels, unit and help
     tls/         the TLS profile: certificates read, judged and made; contexts, self-test, why a handshake failed
     backends/    the edge to kernel, Redis and files; foreign errors become ours here. base.py: what services ask of it
-    services/    Trio tasks: the reader hears the kernel, the writer tells Redis, the supervisor rebuilds what fails
+    services/    Trio tasks: the reader hears the kernel, the writer tells Redis, the supervisor rebuilds what fails,
+                 the observer looks at them all
     web/         the metrics endpoint: listener, connections, Hypercorn, the Quart-Trio app
     daemon.py    puts the real things together: the tree of services, signals
     cli/         the commands, what they print, the reference in docs/

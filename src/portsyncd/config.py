@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple
 
 from portsyncd import rules, toml
 from portsyncd.errors import ConfigError
-from portsyncd.rules import Listen
 from portsyncd.wire import database_config as databases
 from portsyncd.wire.schema import APPL_DB, CONFIG_DB, STATE_DB
 
@@ -103,7 +102,11 @@ class PerformanceConfig:
     """Bounds; beyond the last two the daemon reports itself as degraded."""
 
     max_event_queue: int = _key(100000, rules.Whole(1, 1000000), "bound of the mailbox, in ports")
-    max_latency_us: int = _key(10000, rules.Whole(1, 10000000), "degraded above this time from event to Redis")
+    max_latency_us: int = _key(
+        10000,
+        rules.Whole(1, 10000000),
+        "degraded when one event of a hundred takes longer than this to Redis, for 3 minutes",
+    )
     min_success_rate: float = _key(99.0, rules.Number(0, 100), "degraded below this share of writes, in percent")
 
 
@@ -122,7 +125,7 @@ class MetricsConfig:
     """The metrics endpoint: Prometheus over mutual TLS 1.3, on IPv6. There is no way to serve it without."""
 
     enabled: bool = _key(True, rules.Flag(), "false: no endpoint, and no certificates are needed")
-    listen: Listen = _key(Listen("::1", 9090), rules.ListenAddress(), "where it listens; [::] for all of IPv6")
+    listen: str = _key("[::1]:9090", rules.ListenAddress(), "where it listens; [::] for all of IPv6")
     cert: str = _key(
         "/etc/portsyncd/metrics/server.crt", rules.Path(optional=False), "the server's certificate, then its chain; PEM"
     )
@@ -150,7 +153,9 @@ class HealthConfig:
         5.0, rules.Number(0, 100), "unhealthy above this share of recent port writes that failed"
     )
     min_port_sync_rate: float = _key(
-        90.0, rules.Number(0, 100), "unhealthy below this share of publishable ports that Redis holds as the kernel says"
+        90.0,
+        rules.Number(0, 100),
+        "unhealthy below this share of publishable ports that Redis holds as the kernel says",
     )
 
 

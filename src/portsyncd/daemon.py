@@ -3,18 +3,23 @@
 ::
 
     Daemon.serve
-    ├── signals     TERM, INT: drain and leave; HUP: read the configuration again; USR1: release PortInitDone
+    ├── signals     TERM, INT: drain and leave; HUP: read configuration and certificates again; USR1: release PortInitDone
     └── supervisor
-        ├── writer  owns the Redis connections
-        └── reader  owns the netlink sockets
+        ├── writer    owns the Redis connections
+        ├── reader    owns the netlink sockets
+        ├── observer  looks at all of them, for metrics and health
+        └── metrics   the endpoint for Prometheus; without it the port sync goes on
 """
 
 import ipaddress
 import random
 import signal
+import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -25,21 +30,33 @@ from portsyncd.backends.netlink import NetlinkSource
 from portsyncd.backends.redis import RedisStore
 from portsyncd.config import Config, read_databases
 from portsyncd.errors import EXIT_OK, ConfigError, PortsyncdError
+from portsyncd.metrics import Metrics
 from portsyncd.model.generation import ExistingLinks, Policy
+from portsyncd.model.health import Status
 from portsyncd.model.performance import Demands
+from portsyncd.model.report import Thresholds
 from portsyncd.model.restart import RestartPolicy
 from portsyncd.model.retry import Backoff
 from portsyncd.model.sync import PortSync
+from portsyncd.rules import Listen
 from portsyncd.services.inbox import Inbox
+from portsyncd.services.observer import Observer
 from portsyncd.services.reader import Reader
 from portsyncd.services.supervisor import Child, Supervisor
 from portsyncd.services.writer import Writer
 from portsyncd.wire.database_config import Database
 
+if TYPE_CHECKING:
+    from portsyncd.web.credentials import Credentials
+    from portsyncd.web.server import MetricsServer
+
 log = logs.get_logger()
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _DRAIN_SECONDS = 1.0
+# The metrics app waits for the first sync, then imports much.
+_WEB_START_SECONDS = 60.0
+_SWITCH_SECONDS = 0.0002
 # A Redis on this machine is asked again at least this often.
 _LOCAL_RETRY_SECONDS = 0.5
 
@@ -48,8 +65,7 @@ class Daemon:
     """One daemon with its services. Raises ``ConfigError`` where files that the configuration names are wrong."""
 
     def __init__(self, config: Config) -> None:
-        databases = read_databases(config)
-        access = _access(config)
+        databases, access, credentials = _read_all(config)
         netlink, prefixes = config.netlink, config.netlink.port_prefixes
         policy = Policy(
             prefixes=prefixes,
@@ -57,6 +73,7 @@ class Daemon:
             warm_allowed=config.warm_restart.enabled,
             eoiu_timeout=config.warm_restart.eoiu_timeout_secs,
         )
+        demands = Demands(config.performance.max_latency_us / 1e6, config.performance.min_success_rate)
         self.config = config
         self.inbox = Inbox(config.performance.max_event_queue)
         self.reader = Reader(
@@ -74,12 +91,48 @@ class Daemon:
             jitter=random.random,
             fresh_id=lambda: uuid.uuid4().hex,
             set_log_level=_set_sonic_level,
-            demands=Demands(config.performance.max_latency_us / 1e6, config.performance.min_success_rate),
         )
+        self.web = None if credentials is None else self._make_web(credentials)
         self.supervisor = Supervisor(
-            [Child("writer", self.writer.run, essential=True), Child("reader", self.reader.run, essential=True)],
-            RestartPolicy(),
-            exit_to_restart=config.daemon.exit_to_restart,
+            list(self._children()), RestartPolicy(), exit_to_restart=config.daemon.exit_to_restart
+        )
+        self.observer = Observer(
+            self.reader,
+            self.writer,
+            self.supervisor,
+            self.inbox,
+            web=None if self.web is None else self.web.statistics,
+            thresholds=Thresholds(
+                max_stall_seconds=config.health.max_stall_seconds,
+                max_failure_rate=config.health.max_failure_rate_percent,
+                min_port_sync_rate=config.health.min_port_sync_rate,
+                demands=demands,
+            ),
+            version=__version__,
+        )
+
+    def _children(self) -> Iterator[Child]:
+        """In the order of their start."""
+        yield Child("writer", self.writer.run, essential=True)
+        yield Child("reader", self.reader.run, essential=True)
+        yield Child("observer", self._observe, essential=False)
+        if self.web is not None:
+            yield Child("metrics", self.web.run, essential=False, start_deadline=_WEB_START_SECONDS)
+
+    async def _observe(self, *, task_status: trio.TaskStatus[None]) -> None:
+        # It observes the supervisor too, which has to know it first.
+        await self.observer.run(task_status=task_status)
+
+    def _make_web(self, credentials: "Credentials") -> "MetricsServer":
+        from portsyncd.web.server import MetricsServer
+
+        metrics = self.config.metrics
+        return MetricsServer(
+            lambda: _View(self.observer),
+            Listen.parse(metrics.listen),
+            credentials,
+            allowed_sans=metrics.client_allowed_sans,
+            after=self.writer.first_sync.wait,
         )
 
     async def drain(self) -> None:
@@ -92,6 +145,21 @@ class Daemon:
             log.warning("left before everything was written; the next start compares everything")
 
 
+class _View:
+    """What the metrics endpoint sees of the daemon."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._metrics = Metrics(observer.facts, version=__version__)
+
+    def scrape(self, *, openmetrics: bool) -> Iterator[str]:
+        return self._metrics.render(openmetrics)
+
+    def health(self) -> tuple[bool, Mapping[str, Any]]:
+        health = self._observer.health()
+        return health.status is not Status.UNHEALTHY, self._observer.document(health)
+
+
 async def serve(config: Config, reload: Callable[[], Config]) -> None:
     """Run until told to stop; returns then. reload: reads the configuration anew, for SIGHUP."""
     with trio.open_signal_receiver(*_STOPPING, signal.SIGHUP, signal.SIGUSR1) as signals:
@@ -101,7 +169,7 @@ async def serve(config: Config, reload: Callable[[], Config]) -> None:
             await _wait_for(_STOPPING, signals, {signal.SIGHUP: lambda: _reload(reload)})
             return
         daemon = Daemon(config)
-        heeded = {signal.SIGHUP: lambda: _reload(reload), signal.SIGUSR1: daemon.writer.release}
+        heeded = {signal.SIGHUP: lambda: _reload(reload, daemon.web), signal.SIGUSR1: daemon.writer.release}
         async with trio.open_nursery() as nursery:
             nursery.start_soon(daemon.supervisor.run)
             number = await _wait_for(_STOPPING, signals, heeded)
@@ -135,8 +203,11 @@ async def _cancel_on(wanted: tuple[signal.Signals, ...], signals: AsyncIterator[
     scope.cancel()
 
 
-def _reload(reload: Callable[[], Config]) -> None:
-    """SIGHUP: what can change at run time is the log's level; a wrong configuration changes nothing."""
+def _reload(reload: Callable[[], Config], web: "MetricsServer | None" = None) -> None:
+    """SIGHUP: what can change at run time is the log's level and what the certificate files hold; what is wrong changes
+    nothing."""
+    if web is not None:
+        web.credentials.request_reload()
     try:
         config = reload()
     except ConfigError as problem:
@@ -153,6 +224,37 @@ def _set_sonic_level(text: str) -> None:
         return
     log.notice("log level set by CONFIG_DB", level=level)
     logs.set_level(level)
+
+
+def _read_all(config: Config) -> "tuple[dict[str, Database], Access, Credentials | None]":
+    """What the files that the configuration names hold. Raises ``ConfigError`` with the problems of all of them."""
+    problems: list[str] = []
+    found: list[Any] = []
+    for read_one in (read_databases, _access, _credentials):
+        try:
+            found.append(read_one(config))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    databases, access, credentials = found
+    return databases, access, credentials
+
+
+def _credentials(config: Config) -> "Credentials | None":
+    """What the metrics endpoint is served with, once it has been proved that it refuses what it should."""
+    metrics = config.metrics
+    if not metrics.enabled:
+        return None
+    from portsyncd.tls import selftest
+    from portsyncd.tls.files import Files
+    from portsyncd.web.credentials import Credentials
+
+    files = Files(Path(metrics.cert), Path(metrics.key), Path(metrics.ca))
+    credentials = Credentials(files, now=lambda: datetime.now(UTC))
+    if wrong := selftest.problems():
+        raise ConfigError(wrong)
+    return credentials
 
 
 def _access(config: Config) -> Access:
@@ -187,6 +289,9 @@ def _is_loopback(host: str) -> bool:
 
 def main(config: Config, *, reload: Callable[[], Config]) -> int:
     """Run the daemon to its end; returns the exit code. Raises ``PortsyncdError``, each with its exit code."""
+    # A worker thread that computes (imports, certificates) gives the interpreter back after this long when the event
+    # loop wants it; Python's own 5 ms would be paid at each system call of a link event's way.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         trio.run(serve, config, reload, strict_exception_groups=True)
     except BaseExceptionGroup as group:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from portsyncd.wire.database_config import (
     ENDPOINT_FORMS,
@@ -215,8 +215,7 @@ class Endpoints(Rule):
         return {name: endpoint for name, _, endpoint in pairs}
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
+class Listen(NamedTuple):
     """Where a server listens. host: an IPv6 address, with its zone where it has one; port: 0 lets the kernel choose."""
 
     host: str
@@ -225,29 +224,34 @@ class Listen:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}"
 
+    @classmethod
+    def parse(cls, text: str) -> "Listen":
+        """Read ``[v6]:port``. Raises ``ValueError`` for anything else, and says so of IPv4 in every spelling."""
+        bracketed, _, port = text.rpartition(":")
+        host = bracketed.removeprefix("[").removesuffix("]")
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError(f"must be {ListenAddress.allowed}") from None
+        if isinstance(address, ipaddress.IPv4Address) or address.ipv4_mapped is not None:
+            # One family is one set of rules to get right; an IPv4-mapped address is IPv4 on the wire.
+            raise ValueError(f"must be {ListenAddress.allowed}: it is served on IPv6 only, and {host} is IPv4")
+        if bracketed != f"[{host}]" or not (port.isascii() and port.isdecimal() and int(port[:9]) <= MAX_PORT):
+            raise ValueError(f"must be {ListenAddress.allowed}")
+        return cls(host, int(port[:9]))
+
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress(Rule):
-    """An IPv6 address and a port to listen at. IPv4 is refused, in every spelling."""
+    """An IPv6 address and a port to listen at (``Listen``)."""
 
     allowed: ClassVar[str] = "an IPv6 address and a port, as in [::1]:9090"
 
-    def check(self, value: object, _environ: Mapping[str, str], /) -> Listen:
+    def check(self, value: object, _environ: Mapping[str, str], /) -> str:
         if not isinstance(value, str):
             raise self.refusal()
-        host, colon, port = value.rpartition(":")
-        bare = host.removeprefix("[").removesuffix("]")
-        try:
-            address = ipaddress.ip_address(bare)
-        except ValueError:
-            raise self.refusal() from None
-        if isinstance(address, ipaddress.IPv4Address) or address.ipv4_mapped is not None:
-            # One family means one set of rules to get right; an IPv4-mapped address is IPv4 on the wire.
-            raise ValueError(f"must be {self.allowed}: it is served on IPv6 only, and {bare} is IPv4")
-        in_brackets = host == f"[{bare}]"
-        if not (colon and in_brackets and port.isascii() and port.isdecimal() and int(port) <= MAX_PORT):
-            raise self.refusal()
-        return Listen(bare, int(port))
+        Listen.parse(value)
+        return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,14 @@ def test_flags_win_over_environment_and_file(
     assert config.given["daemon.log_level"] == "--log-level"
 
 
+def test_flags_of_the_metrics_endpoint(daemon: Daemon) -> None:
+    files = ["--metrics-cert", "/c.crt", "--metrics-key", "/c.key", "--metrics-ca", "/ca.crt"]
+    invoke("--metrics-enabled", "true", "--metrics-addr", "[::]:1", *files)
+    metrics = daemon.configs[0].metrics
+    assert (metrics.enabled, metrics.listen) == (True, "[::]:1")
+    assert (metrics.cert, metrics.key, metrics.ca) == ("/c.crt", "/c.key", "/ca.crt")
+
+
 @pytest.mark.parametrize(("address", "host", "port"), [("r:1", "r", 1), ("[::1]:2", "::1", 2)])
 def test_redis_over_tcp_wins_over_a_socket_in_the_file(
     daemon: Daemon, tmp_path: Path, address: str, host: str, port: int
@@ -123,12 +131,12 @@ def test_the_log_is_set_up_before_the_daemon_starts(daemon: Daemon) -> None:
 
 def test_a_wrong_configuration_starts_nothing(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "p.conf"
-    path.write_text("daemon.log_level = 'loud'\nmetrics.enabled = true")
+    path.write_text("daemon.log_level = 'loud'\njobs.enabled = true")
     monkeypatch.setenv("PORTSYNCD_DATABASE_REDIS_PORT", "0")
     result = invoke("run", "--config", str(path))
     assert (result.exit_code, result.stdout, daemon.configs) == (errors.EXIT_CONFIG, "", [])
     assert "3 problems" in result.stderr
-    for place in (f"{path}:1: daemon.log_level", f"{path}:2: metrics", "environment: PORTSYNCD_DATABASE_REDIS_PORT"):
+    for place in (f"{path}:1: daemon.log_level", f"{path}:2: jobs", "environment: PORTSYNCD_DATABASE_REDIS_PORT"):
         assert place in result.stderr
 
 
@@ -271,6 +279,19 @@ def test_check_config_looks_at_the_files_of_sonic_too(environ: Environment, tmp_
     assert f"{listing}:1: not JSON" in result.stderr
 
 
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_check_config_names_what_the_certificates_lack_and_calls_the_configuration_correct(
+    environ: Environment, tmp_path: Path, flags: list[str]
+) -> None:
+    path = tmp_path / "p.conf"
+    path.write_text(f"metrics.ca = '{tmp_path}/none.crt'")
+    result = invoke("check-config", str(path), *flags)
+    assert result.exit_code == errors.EXIT_OK
+    assert f"{tmp_path}/none.crt does not exist" in result.stdout
+    path.write_text("metrics.enabled = false")
+    assert "does not exist" not in invoke("check-config", str(path), *flags).stdout
+
+
 @pytest.mark.parametrize("args", [["version"], ["--version"]])
 def test_version(args: list[str]) -> None:
     result = invoke(*args)
@@ -280,7 +301,7 @@ def test_version(args: list[str]) -> None:
 def test_version_as_json() -> None:
     document = json.loads(invoke("version", "--json").stdout)
     assert document["portsyncd"] == __version__
-    assert set(document["libraries"]) == {"click", "hiredis", "redis", "structlog", "trio"}
+    assert {"cryptography", "hypercorn", "redis", "trio"} <= document["libraries"].keys()
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -308,7 +329,12 @@ def test_every_command_has_help(command: str) -> None:
         (["check-config"], errors.EXIT_OK, "stdout", "[daemon]"),
         (["run", "--config", "/none"], errors.EXIT_CONFIG, "stderr", "/none: there is no such file"),
         (["run", "--nonsense"], errors.EXIT_USAGE, "stderr", "--nonsense"),
-        (["run", "--namespace", "asic0"], errors.EXIT_CONFIG, "stderr", "namespace asic0 needs it"),
+        (
+            ["run", "--metrics-enabled", "false", "--namespace", "asic0"],
+            errors.EXIT_CONFIG,
+            "stderr",
+            "namespace asic0 needs it",
+        ),
     ],
 )
 def test_how_a_process_ends(environ: Environment, args: list[str], code: int, stream: str, text: str) -> None:

@@ -14,10 +14,22 @@ import click
 
 from portsyncd import __version__
 from portsyncd.cli import render
+from portsyncd.cli.certs import certs
 from portsyncd.config import DEFAULT_FILE, EXISTING_LINKS, LOG_LEVELS, Config, Override, load, read_databases
 from portsyncd.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNEXPECTED, EXIT_USAGE, ConfigError, PortsyncdError
 from portsyncd.wire.database_config import Endpoint, parse_endpoint
 
+_LIBRARIES: Final = (
+    "click",
+    "cryptography",
+    "hiredis",
+    "hypercorn",
+    "prometheus-client",
+    "quart-trio",
+    "redis",
+    "structlog",
+    "trio",
+)
 _HELP: Final = {"help_option_names": ["-h", "--help"]}
 
 _EPILOG: Final = f"""\b
@@ -26,6 +38,7 @@ Examples:
   portsyncd --log-level debug            run's flags work without its name
   portsyncd run --redis-socket /r.sock   Redis on a Unix socket
   portsyncd check-config my.conf         is it correct, what would be used
+  portsyncd certs make certs             certificates for the metrics endpoint
 \b
 Configuration: flags win over environment, file, default.
   {DEFAULT_FILE}            TOML; need not exist
@@ -90,6 +103,9 @@ def cli() -> None:
     """
 
 
+cli.add_command(certs)
+
+
 @cli.command()
 @click.option("--config", metavar="FILE", help=f"Configuration file instead of {DEFAULT_FILE}; must exist.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="Least urgent lines that are logged.")
@@ -97,12 +113,20 @@ def cli() -> None:
 @click.option("--redis", metavar="HOST:PORT", callback=_tcp, help="Redis over TCP; an IPv6 address as [V6]:PORT.")
 @click.option("--namespace", metavar="NAME", help="On a switch with several ASICs: which one, as in asic0.")
 @click.option("--existing-links", type=click.Choice(EXISTING_LINKS), help="What to do with links of an earlier life.")
+@click.option("--metrics-enabled", type=click.Choice(("true", "false")), help="Whether there is a metrics endpoint.")
+@click.option("--metrics-addr", metavar="[V6]:PORT", help="Where the metrics endpoint listens.")
+@click.option("--metrics-cert", metavar="PATH", help="The endpoint's certificate.")
+@click.option("--metrics-key", metavar="PATH", help="Its private key.")
+@click.option("--metrics-ca", metavar="PATH", help="Certificates that sign clients' certificates.")
 @click.option("--validate-config", is_flag=True, help="Only check the configuration, as check-config does.")
 def run(config: str | None, *, validate_config: bool, **flags: Any) -> int:
     """Run the daemon until SIGTERM or SIGINT.
 
     It stays in the foreground and logs to standard error. Setting links down and a large receive buffer need
-    CAP_NET_ADMIN. SIGHUP reads the log level again; SIGUSR1 ends the wait for ports that hold PortInitDone back.
+    CAP_NET_ADMIN. SIGHUP reads the log level and the certificates again; SIGUSR1 ends the wait for ports that hold
+    PortInitDone back.
+
+    Metrics are served to clients with a certificate only: `portsyncd certs make` makes a set to begin with.
     """
     overrides = _overrides(**flags)
 
@@ -121,7 +145,8 @@ def check_config(file: str | None, *, as_json: bool) -> int:
     """Check the configuration and show it.
 
     FILE is the default file if left out; the environment counts too. Each value is shown with where it comes from.
-    All problems are reported at once, on standard error, with exit code 78.
+    All problems are reported at once, on standard error, with exit code 78. Certificates that `run` would refuse on
+    this machine are named, and change nothing about the exit code; `portsyncd certs check` shows them.
     """
     return _check(lambda: load(file, os.environ, {}), source=file or DEFAULT_FILE, as_json=as_json)
 
@@ -157,7 +182,7 @@ def version(*, as_json: bool) -> int:
     if as_json:
         from importlib.metadata import version as version_of
 
-        libraries = {name: version_of(name) for name in ("click", "hiredis", "redis", "structlog", "trio")}
+        libraries = {name: version_of(name) for name in _LIBRARIES}
         click.echo(
             render.json_text({"portsyncd": __version__, "python": platform.python_version(), "libraries": libraries})
         )
@@ -173,6 +198,11 @@ def _overrides(
     redis: Endpoint | None,
     namespace: str | None,
     existing_links: str | None,
+    metrics_enabled: str | None,
+    metrics_addr: str | None,
+    metrics_cert: str | None,
+    metrics_key: str | None,
+    metrics_ca: str | None,
 ) -> Mapping[str, Override]:
     """The keys that run's flags stand for."""
     if redis_socket is not None and redis is not None:
@@ -182,6 +212,11 @@ def _overrides(
         "database.unix_socket_path": ("--redis-socket", redis_socket),
         "database.namespace": ("--namespace", namespace),
         "netlink.existing_links": ("--existing-links", existing_links),
+        "metrics.enabled": ("--metrics-enabled", metrics_enabled),
+        "metrics.listen": ("--metrics-addr", metrics_addr),
+        "metrics.cert": ("--metrics-cert", metrics_cert),
+        "metrics.key": ("--metrics-key", metrics_key),
+        "metrics.ca": ("--metrics-ca", metrics_ca),
     }
     if redis is not None:
         # A socket in the file would win over host and port; the flag is meant to win over the file.
@@ -203,8 +238,22 @@ def _check(read: Callable[[], Config], *, source: str, as_json: bool) -> int:
         click.echo(render.failure(error), err=True)
         return EXIT_CONFIG
     show = render.config_json if as_json else render.config_text
-    click.echo(show(config, databases, source=source))
+    click.echo(show(config, databases, source=source, certificates=_certificate_problems(config)))
     return EXIT_OK
+
+
+def _certificate_problems(config: Config) -> tuple[str, ...]:
+    """Why `run` would refuse the certificates here. No reason to call the configuration wrong: it may be meant for
+    another machine."""
+    if not config.metrics.enabled:
+        return ()
+    from portsyncd.tls.files import Files, read
+
+    try:
+        read(Files(Path(config.metrics.cert), Path(config.metrics.key), Path(config.metrics.ca)))
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 def _run(reload: Callable[[], Config]) -> int:

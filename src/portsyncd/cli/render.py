@@ -1,7 +1,7 @@
 """What the commands print: values in, text or JSON out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,11 +22,13 @@ EXIT_CODES: Final = MappingProxyType(
 )
 
 
-def config_text(config: Config, databases: Mapping[str, Database], *, source: str) -> str:
+def config_text(
+    config: Config, databases: Mapping[str, Database], *, source: str, certificates: Sequence[str] = ()
+) -> str:
     """The effective configuration as a TOML file whose comments say where each value comes from.
 
     Defaults are comments as a whole: a key that stands in the file may mean more than its value (``redis_host`` that
-    is set wins over SONiC's own files).
+    is set wins over SONiC's own files). certificates: why those of the metrics endpoint would be refused here.
     """
     lines = [
         f"# {source}",
@@ -42,10 +44,15 @@ def config_text(config: Config, databases: Mapping[str, Database], *, source: st
     lines += ["", "# Where the databases are, by this and by SONiC's own files:"]
     for name, each in databases.items():
         lines.append(f'#   {name:<9}  number {each.number}, separator "{each.separator}", at {each.endpoint}')
+    if certificates:
+        lines += ["", "# With the certificates as they are on this machine, it would not start:"]
+        lines += [f"#   {problem}" for problem in certificates]
     return "\n".join(lines)
 
 
-def config_json(config: Config, databases: Mapping[str, Database], *, source: str) -> str:
+def config_json(
+    config: Config, databases: Mapping[str, Database], *, source: str, certificates: Sequence[str] = ()
+) -> str:
     """The same for programs: ``config.<section>.<key>`` holds ``value`` and ``from``."""
     document = {
         "ok": True,
@@ -64,6 +71,7 @@ def config_json(config: Config, databases: Mapping[str, Database], *, source: st
             name: {"endpoint": str(each.endpoint), "number": each.number, "separator": each.separator}
             for name, each in databases.items()
         },
+        "certificates": {"ok": not certificates, "problems": certificates},
     }
     return json_text(document)
 

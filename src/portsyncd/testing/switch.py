@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import redis
 
@@ -16,6 +16,9 @@ from portsyncd.testing.orchagent import Orchagent
 from portsyncd.testing.redis_server import RedisServer
 from portsyncd.testing.wait import until
 from portsyncd.wire import schema
+
+if TYPE_CHECKING:
+    from portsyncd.testing.endpoint import Endpoint
 
 T = TypeVar("T")
 
@@ -41,7 +44,7 @@ class Switch:
     """One switch with its own namespace, Redis and folder; the daemon is configured and not yet started.
 
     server: a Redis to use instead of a plain one. state_server: another one for STATE_DB (``config`` has to say so too).
-    Neither may run yet.
+    Neither may run yet. metrics: with the metrics endpoint, and certificates for it; ``endpoint`` is then there.
 
     A context manager: everything that it started ends with the block.
     """
@@ -53,6 +56,7 @@ class Switch:
         config: Config | None = None,
         server: RedisServer | None = None,
         state_server: RedisServer | None = None,
+        metrics: bool = False,
         **daemon_options: Any,
     ) -> None:
         self._stack = ExitStack()
@@ -62,8 +66,18 @@ class Switch:
         self.links = self._stack.enter_context(Links(self.namespace))
         self.kernel = self._stack.enter_context(Burst(self.namespace))
         self.daemon = DaemonProcess(self.namespace, self.redis, folder, config=config, **daemon_options)
+        self._endpoint = self._add_endpoint(folder / "certificates") if metrics else None
         self.orchagent = Orchagent(self.appl_db)
         self._sentinel_mtu = 0
+
+    def _add_endpoint(self, folder: Path) -> "Endpoint":
+        # Needed for this alone, and not light.
+        from portsyncd.testing.certificates import Certificates
+        from portsyncd.testing.endpoint import Endpoint
+
+        certificates = Certificates(folder)
+        self.daemon.configure(certificates.config())
+        return Endpoint(certificates, namespace=self.namespace)
 
     @property
     def appl_db(self) -> redis.Redis:
@@ -79,6 +93,13 @@ class Switch:
     def state_db(self) -> redis.Redis:
         """A client of STATE_DB."""
         return self.state_redis.client(schema.DEFAULT_NUMBERS[schema.STATE_DB])
+
+    @property
+    def endpoint(self) -> "Endpoint":
+        """The metrics endpoint, for its clients."""
+        if self._endpoint is None:
+            raise ValueError("this switch was made without metrics")
+        return self._endpoint
 
     # ---- what an operator and the other daemons do
 

@@ -1,6 +1,7 @@
 """The scene of the demo: namespace, Redis, ports, daemon; from the first step to the verdict."""
 
 import os
+import shlex
 import signal
 import tempfile
 from collections.abc import Callable
@@ -37,12 +38,16 @@ class Options:
 
 def run(options: Options, say: Callable[[str], None]) -> int:
     """Run the demo to its verdict; returns the exit code. Raises ``PortsyncdError`` where the machine forbids it."""
+    enter = ["nsenter", "--target", str(os.getpid()), "--net"]
     if os.geteuid() != 0:
         # Before the first thread; as root it is not needed.
         enter_user_namespace()
+        enter += ["--user", "--preserve-credentials"]
     with tempfile.TemporaryDirectory(prefix="portsyncd-demo-") as folder:
         netlink = {"receive_buffer_bytes": _CHAOS_BUFFER_BYTES} if options.chaos else {}
-        with Switch(Path(folder), config={"netlink": netlink}) as switch, (Path(folder) / "log").open("w+") as log:
+        stage = Switch(Path(folder), config={"netlink": netlink}, metrics=True)
+        with stage as switch, (Path(folder) / "log").open("w+") as log:
+            say(f"metrics, from another terminal:\n  {shlex.join([*enter, *switch.endpoint.certificates.curl()])}")
             logs.configure("info", "text", log, {})
             try:
                 return trio.run(_play, switch, options, Path(log.name), say)
