@@ -8,6 +8,9 @@ ARGS ?=
 PY := $(VENV)/bin/python
 SETUP := sh ops/setup/setup.sh
 CODE := src tests bench
+# The TLS profile of the metrics endpoint has to be known before OpenSSL is; the daemon sees to that by itself, tests
+# that run parts of it in pytest's process cannot.
+PYTEST := OPENSSL_CONF=$(CURDIR)/src/portsyncd/tls/openssl.cnf $(PY) -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -25,11 +28,11 @@ demo: $(VENV)/.demo  ## the real daemon against a real Redis and the kernel, wit
 
 .PHONY: test
 test: programs $(VENV)/.dev  ## all tests, with branch coverage (needs root for those that make links)
-	@$(PY) -m pytest --numprocesses $(WORKERS) $(ARGS) --cov
+	@$(PYTEST) --numprocesses $(WORKERS) $(ARGS) --cov
 
 .PHONY: e2e
-e2e: programs $(VENV)/.dev  ## the end-to-end tests alone: the daemon as a process, kernel and Redis
-	@$(PY) -m pytest --numprocesses $(WORKERS) tests/e2e $(ARGS)
+e2e: programs $(VENV)/.dev  ## the end-to-end tests alone, with the attacks on the metrics endpoint in full
+	@$(PYTEST) --numprocesses $(WORKERS) -o faulthandler_timeout=600 tests/e2e --full $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.dev  ## what needs no running: lint, format, types, direction of imports
@@ -69,7 +72,7 @@ clean:  ## remove what the other targets made, the virtual environment too
 
 .PHONY: programs
 programs:
-	@$(SETUP) system $(VENV) redis-server ip
+	@$(SETUP) system $(VENV) redis-server ip openssl curl prometheus promtool nginx
 
 # A copied tree brings its environment along, which still points at the tree that it was made for.
 ifneq ($(file <$(VENV)/.tree),$(CURDIR))

@@ -67,18 +67,21 @@ system() {
         why="$why$name is not on PATH; "
         case $name in
             ip) packages="$packages iproute2" ;;
+            promtool) packages="$packages prometheus" ;;
             *) packages="$packages $name" ;;
         esac
     done
     [ -n "$packages" ] || return 0
     # shellcheck disable=SC2086  # a list of package names
     install_packages "${why%; }" $packages
-    case $packages in
-        *redis-server*)
-            # Nor is a Redis that nobody asked for to come up at the next boot.
-            ! command -v systemctl >/dev/null || systemctl disable --quiet redis-server.service || true
-            ;;
-    esac
+    for package in $packages; do
+        case $package in
+            redis-server | prometheus | nginx)
+                # Nor is a server that nobody asked for to come up at the next boot.
+                ! command -v systemctl >/dev/null || systemctl disable --quiet "$package.service" || true
+                ;;
+        esac
+    done
     for name; do
         command -v "$name" >/dev/null || die "$name is installed, but not on PATH ($PATH)"
     done

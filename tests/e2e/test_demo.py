@@ -1,10 +1,11 @@
 """``portsyncd demo``, as a newcomer runs it; its exit code is its own verdict on STATE_DB and the kernel."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,21 @@ def test_an_interrupt_ends_it_with_its_verdict(tmp_path: Path) -> None:
     assert code == 0, said
     assert "STATE_DB equals the kernel on all 8 ports" in said
     until(lambda: is_clean(tmp_path), what="the demo leaves nothing behind")
+
+
+def test_the_curl_command_that_it_prints_works(tmp_path: Path, require_program: Callable[[str], str]) -> None:
+    require_program("curl")
+    begin = ("nsenter", "--target")
+    with subprocess.Popen(
+        [*DEMO, "--duration", "0", "--ports", "2"], env=environment(tmp_path), stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        command = next(words for words in map(shlex.split, demo.stdout) if tuple(words[:2]) == begin)
+        try:
+            scraped = until(lambda: subprocess.run(command, capture_output=True, text=True, check=False).stdout)
+        finally:
+            demo.send_signal(signal.SIGINT)
+            demo.stdout.read()
+    assert "portsyncd_build_info{" in scraped
+    assert demo.returncode == 0
+    assert is_clean(tmp_path)

@@ -1,0 +1,63 @@
+"""A real Prometheus with our configuration and rules scrapes the daemon over mutual TLS, and an alert fires when it should."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from portsyncd.testing.switch import Switch
+from tests.e2e.conftest import SwitchMaker
+from tests.ops import catalogue
+from tests.ops.prometheus import Prometheus
+
+pytestmark = pytest.mark.root
+
+PORTS = ["Ethernet0", "Ethernet4"]
+# Absent until it happens, and it does not happen here.
+ABSENT = {"portsyncd_last_warm_restart_timestamp_seconds", "portsyncd_tls_handshake_failures_total"}
+
+
+@pytest.fixture
+def switch(make_switch: SwitchMaker) -> Switch:
+    switch = make_switch(metrics=True)
+    switch.bring_up(PORTS)
+    return switch
+
+
+@pytest.fixture
+def prometheus(switch: Switch, tmp_path: Path, require_program: Callable[[str], str]) -> Iterator[Prometheus]:
+    program = require_program("prometheus")
+    with Prometheus(program, tmp_path / "prometheus", switch.namespace, switch.endpoint.certificates) as prometheus:
+        prometheus.wait(lambda: all(each["health"] == "up" for each in prometheus.targets()), "the target is up")
+        yield prometheus
+
+
+def test_an_alert_fires_when_redis_is_killed_and_ends_when_it_is_back(switch: Switch, prometheus: Prometheus) -> None:
+    prometheus.wait(lambda: prometheus.value("portsyncd_redis_connected") == 1, "a scrape has been stored")
+    prometheus.wait(lambda: prometheus.value("instance:portsyncd_events_processed:rate1m") is not None, "rules ran")
+    assert prometheus.firing() == {}
+    switch.redis.save()
+    switch.redis.kill()
+    prometheus.wait(lambda: "PortsyncdDatabaseDown" in prometheus.firing(), "the alert fires")
+    alert = prometheus.firing()["PortsyncdDatabaseDown"]
+    assert alert["labels"].items() >= {"severity": "critical", "job": "portsyncd", "instance": "[::1]:9090"}.items()
+    assert alert["labels"]["switch"] == "leaf1"
+    assert "PortsyncdTargetDown" not in prometheus.firing()
+    switch.redis.restart(empty=False)
+    prometheus.wait(lambda: "PortsyncdDatabaseDown" not in prometheus.firing(), "it ends")
+    switch.daemon.terminate()
+    prometheus.wait(lambda: "PortsyncdTargetDown" in prometheus.firing(), "nobody answers any more")
+
+
+def test_prometheus_understands_everything_that_the_daemon_exports(switch: Switch, prometheus: Prometheus) -> None:
+    switch.links.set(PORTS[0], up=True)
+    switch.links.carrier(PORTS[0], up=True)
+    switch.wait_equal()
+    expected = catalogue.series() - ABSENT
+    prometheus.wait(lambda: not expected - set(prometheus.ask("label/__name__/values")), "every series is stored")
+    ups = 'portsyncd_port_transitions_total{port="Ethernet0", direction="up"}'
+    prometheus.wait(lambda: prometheus.value(ups) == 1, "the port came up")
+    (target,) = prometheus.targets()
+    assert target["lastError"] == ""
+    assert "level=warn" not in prometheus.log()
+    assert "level=error" not in prometheus.log()
