@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import events, footprint, report
+from bench import endpoint, events, footprint, render, report
 from bench.machine import assign_cores, describe
 from bench.process import DaemonError
 from bench.stand import OWN_COMMAND, Setup, Stand
@@ -24,6 +24,10 @@ SCENARIOS: Final[Mapping[str, Callable[[Setup], dict[str, float]]]] = {
     "memory": footprint.memory,
     "idle": footprint.idle,
     "noise": events.noise,
+    "render": render.render,
+    "scrape": endpoint.scrape,
+    "attack": endpoint.attack,
+    "recording": endpoint.recording,
 }
 # A load that is not this program's own; the figures would be worse for it.
 _BUSY_LOAD: Final = 0.5

@@ -13,9 +13,9 @@ from bench.stand import Setup, Stand
 
 Figures = dict[str, float]
 
-_DRAIN_EVENTS, _LONG_DRAIN_EVENTS = 3_500, 20_000
+_DRAIN_EVENTS, LONG_DRAIN_EVENTS = 3_500, 20_000
 _STORM_EVENTS: Final = 200_000
-_PACED_SECONDS: Final = 10
+PACED_SECONDS: Final = 10
 _NOISE_FLIPS, _NOISE_PORTS, _NOISE_NEW_PORTS = 100_000, 64, 4
 _LATENCY_EVENTS, _FLOOR_EVENTS = 500, 200
 _LATENCY_SECONDS, _LATENCY_STEPS, _LATENCY_STEP_SECONDS = 0.018, 7, 0.0007
@@ -24,19 +24,19 @@ _LATENCY_DEADLINE_SECONDS: Final = 5.0
 
 def drain(setup: Setup) -> Figures:
     """Events queued while the daemon is stopped; the clock runs from SIGCONT to the last write."""
-    rate, cpu = _drain(setup, 64, _DRAIN_EVENTS)
+    rate, cpu = drain_once(setup, 64, _DRAIN_EVENTS)
     return {
         "drain.rate": rate,
         "drain.cpu": cpu,
-        "drain.rate_20k": _drain(setup, 64, _LONG_DRAIN_EVENTS)[0],
-        "drain.rate_512": _drain(setup, 512, _LONG_DRAIN_EVENTS)[0],
-        "drain.rate_one_core": _drain(replace(setup, cores=setup.cores.on_one()), 64, _DRAIN_EVENTS)[0],
+        "drain.rate_20k": drain_once(setup, 64, LONG_DRAIN_EVENTS)[0],
+        "drain.rate_512": drain_once(setup, 512, LONG_DRAIN_EVENTS)[0],
+        "drain.rate_one_core": drain_once(replace(setup, cores=setup.cores.on_one()), 64, _DRAIN_EVENTS)[0],
     }
 
 
-def _drain(setup: Setup, ports: int, events: int) -> tuple[float, float]:
+def drain_once(setup: Setup, ports: int, events: int, *, metrics: bool = True) -> tuple[float, float]:
     """Events a second, and CPU seconds per 10,000 events."""
-    with Stand(setup, databases.port_names(ports)) as stand:
+    with Stand(setup, databases.port_names(ports), metrics=metrics) as stand:
         stand.bring_up()
         requests = stand.links.mtu_changes(stand.ifindexes, events)
         stand.daemon.stop()
@@ -80,15 +80,15 @@ def paced(setup: Setup) -> Figures:
 def _paced(setup: Setup, rate: int) -> Figures:
     with Stand(setup, databases.port_names(512)) as stand:
         stand.bring_up()
-        requests = stand.links.mtu_changes(stand.ifindexes, rate * _PACED_SECONDS)
+        requests = stand.links.mtu_changes(stand.ifindexes, rate * PACED_SECONDS)
         cpu = stand.daemon.cpu_seconds()
-        _send_paced(stand, requests, 1 / rate)
+        send_paced(stand, requests, 1 / rate)
         stale = stand.stale_after(time.perf_counter())
         used = stand.daemon.cpu_seconds() - cpu
         return {f"paced{rate}.cpu": used / len(requests) * 10_000, f"paced{rate}.stale": stale}
 
 
-def _send_paced(stand: Stand, requests: Sequence[bytes], interval: float) -> None:
+def send_paced(stand: Stand, requests: Sequence[bytes], interval: float) -> None:
     """Each request at its own moment; what is late goes at once, so that the rate is kept."""
     due = time.perf_counter()
     for request in requests:
@@ -133,21 +133,21 @@ def latency(setup: Setup) -> Figures:
     with Stand(setup, databases.port_names(64)) as stand:
         stand.bring_up()
         requests = stand.links.mtu_changes(stand.ifindexes, _LATENCY_EVENTS)
-        event = _microseconds(stand.writes, [partial(stand.links.send, (request,)) for request in requests])
+        event = microseconds(stand.writes, [partial(stand.links.send, (request,)) for request in requests])
         with (
             databases.Probe(stand.redis) as probe,
             databases.Notifications(stand.redis, databases.PROBE_PATTERN) as heard,
         ):
-            floor = _microseconds(heard, [partial(probe.send, number) for number in range(_FLOOR_EVENTS)])
+            floor = microseconds(heard, [partial(probe.send, number) for number in range(_FLOOR_EVENTS)])
         return {
-            "latency.p50": _percentile(event, 50),
-            "latency.p99": _percentile(event, 99),
-            "latency.floor_p50": _percentile(floor, 50),
-            "latency.floor_p99": _percentile(floor, 99),
+            "latency.p50": percentile(event, 50),
+            "latency.p99": percentile(event, 99),
+            "latency.floor_p50": percentile(floor, 50),
+            "latency.floor_p99": percentile(floor, 99),
         }
 
 
-def _microseconds(heard: databases.Notifications, actions: Sequence[Callable[[], None]]) -> list[float]:
+def microseconds(heard: databases.Notifications, actions: Sequence[Callable[[], None]]) -> list[float]:
     """How long after each action something is heard. The pause between two varies, so that no timer falls in step."""
     taken: list[float] = []
     for number, action in enumerate(actions):
@@ -161,6 +161,6 @@ def _microseconds(heard: databases.Notifications, actions: Sequence[Callable[[],
     return taken
 
 
-def _percentile(values: Sequence[float], percent: int) -> float:
+def percentile(values: Sequence[float], percent: int) -> float:
     """The smallest value that at least so many per cent do not exceed (nearest rank)."""
     return sorted(values)[math.ceil(len(values) * percent / 100) - 1]

@@ -39,15 +39,15 @@ def _reset(setup: Setup) -> Figures:
 
 
 def memory(setup: Setup) -> Figures:
-    """Resident memory at rest: after the first sync, and after a storm."""
+    """Resident memory at rest, without the metrics endpoint: after the first sync, and after a storm."""
     figures: Figures = {}
-    with Stand(setup, databases.port_names(512)) as stand:
+    with Stand(setup, databases.port_names(512), metrics=False) as stand:
         stand.bring_up()
         figures["memory.512"] = stand.daemon.resident_bytes() / 1e6
         stand.links.send(stand.links.mtu_changes(stand.ifindexes, _STORM_EVENTS))
         stand.calm()
         figures["memory.512_after_storm"] = stand.daemon.resident_bytes() / 1e6
-    with Stand(setup, databases.port_names(2000)) as stand:
+    with Stand(setup, databases.port_names(2000), metrics=False) as stand:
         stand.bring_up()
         figures["memory.2000"] = stand.daemon.resident_bytes() / 1e6
     if setup.command == OWN_COMMAND:

@@ -113,7 +113,7 @@ def measure(ports: int = PORTS) -> dict[str, float]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs, mock.patch.dict(os.environ, {_FD: str(theirs.fileno())}):
         os.set_inheritable(theirs.fileno(), True)
-        with Stand(Setup(command, assign_cores()), databases.port_names(ports)) as stand:
+        with Stand(Setup(command, assign_cores()), databases.port_names(ports), metrics=False) as stand:
             stand.start(pass_fds=(theirs.fileno(),))
             databases.pop_ports(stand.redis)
             figures: dict[str, float] = {}

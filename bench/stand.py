@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 
@@ -15,6 +16,9 @@ from bench import databases
 from bench.machine import Cores
 from bench.process import DaemonProcess, running_on
 from bench.rtnetlink import LinkDriver
+from portsyncd.testing.certificates import Certificates
+from portsyncd.testing.daemon_process import to_toml
+from portsyncd.testing.endpoint import Endpoint
 from portsyncd.testing.netns import NetworkNamespace
 from portsyncd.testing.redis_server import RedisServer
 from portsyncd.testing.wait import until
@@ -42,10 +46,12 @@ class Setup:
 class Stand:
     """A context manager. Redis runs on entry, and CONFIG_DB holds ``names``; daemon and links come when asked for."""
 
-    def __init__(self, setup: Setup, names: Sequence[str], *, netlink: str = "") -> None:
-        """``netlink``: lines for the [netlink] section of the daemon's configuration."""
+    def __init__(self, setup: Setup, names: Sequence[str], *, netlink: str = "", metrics: bool = True) -> None:
+        """netlink: lines for the [netlink] section of the daemon's configuration. metrics: with the metrics endpoint,
+        which is how it is run unless somebody turns that off."""
         self._setup = setup
         self._netlink = netlink
+        self._metrics = metrics
         self._stack = ExitStack()
         self._daemon: DaemonProcess | None = None
         self._last_write = 0.0
@@ -71,6 +77,16 @@ class Stand:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @cached_property
+    def certificates(self) -> Certificates:
+        """What the metrics endpoint is served with."""
+        return Certificates(self.folder / "certificates")
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The metrics endpoint, for clients in this process."""
+        return Endpoint(self.certificates, namespace=self.namespace)
+
     @property
     def daemon(self) -> DaemonProcess:
         """The daemon that ``start`` started."""
@@ -84,6 +100,7 @@ class Stand:
         config.write_text(
             f'[database]\nunix_socket_path = "{self.redis.socket_path}"\n'
             f'[netlink]\nrun_dir = "{self.folder / "run"}"\n{self._netlink}\n'
+            + to_toml(self.certificates.config() if self._metrics else {"metrics": {"enabled": False}})
         )
         filled = {"config": str(config), "redis_socket": self.redis.socket_path}
         command = [word.format_map(filled) for word in self._setup.command]
