@@ -1,9 +1,11 @@
 """A real Prometheus with our configuration and rules scrapes the daemon over mutual TLS, and an alert fires when it should."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from portsyncd.testing.switch import Switch
 from tests.e2e.conftest import SwitchMaker
@@ -61,3 +63,14 @@ def test_prometheus_understands_everything_that_the_daemon_exports(switch: Switc
     assert target["lastError"] == ""
     assert "level=warn" not in prometheus.log()
     assert "level=error" not in prometheus.log()
+
+
+def test_a_live_scrape_is_good_in_both_forms(switch: Switch, require_program: Callable[[str], str]) -> None:
+    promtool = require_program("promtool")
+    switch.wait(lambda: switch.daemon.events("metrics endpoint is open"), "the endpoint is open")
+    subprocess.run([promtool, "check", "metrics"], input=switch.endpoint.scrape(), text=True, check=True)
+    with switch.endpoint.client() as client:
+        response, body = client.get("/metrics", accept="application/openmetrics-text")
+    assert response.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    names = {family.name for family in text_string_to_metric_families(body.decode())}  # type: ignore[no-untyped-call] # it has no types
+    assert {"portsyncd_events_processed", "portsyncd_event_latency_seconds", "portsyncd_port_flaps"} <= names

@@ -79,6 +79,7 @@ def _write_set(folder: Path, files: Sequence[NewFile], *, replace: bool) -> None
                 placed.append(number)
         _sync(folder)
     except BaseException:
+        # On Ctrl-C too: half of a new set beside half of the old one is worse than either.
         for number in reversed(placed):
             old, final = kept[number]
             with contextlib.suppress(OSError):
