@@ -1,16 +1,18 @@
 """Kernels to hold link sources against: one in memory, and the real one in a namespace of its own."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from functools import partial
 from typing import Any, NamedTuple
 
 import trio
 
 from portsyncd.backends.base import LinkSource
+from portsyncd.backends.inherited import socket_name
 from portsyncd.backends.netlink import NetlinkSource
 from portsyncd.testing.fake_kernel import FakeKernel
-from portsyncd.testing.fake_links import FakeLinkSource
+from portsyncd.testing.fake_links import SOCKET_NAME, FakeDescriptorStore, FakeLinkSource
 from portsyncd.testing.links import Links
 from portsyncd.testing.netns import NetworkNamespace
 from portsyncd.wire.netlink import LinkMessage, decode
@@ -24,13 +26,24 @@ class World(NamedTuple):
     """A kernel, and what makes sources on it.
 
     kernel: ``Links``, or ``FakeKernel`` with the same methods. forbid: gives a context in which links may not be set
-    down. add_odd: makes a link with a name that is no UTF-8.
+    down. add_odd: makes a link with a name that is no UTF-8. store: keeps event sockets, if a source is given it;
+    socket_name: what they are called there.
     """
 
     kernel: Any
     make: Callable[..., LinkSource]
     forbid: Callable[[], AbstractContextManager[object]]
     add_odd: Callable[[], object]
+    store: FakeDescriptorStore
+    socket_name: str
+
+
+class RealDescriptors:
+    """Those of this process, for a ``FakeDescriptorStore``."""
+
+    duplicate = staticmethod(os.dup)
+    close = staticmethod(os.close)
+    same = staticmethod(os.path.sameopenfile)
 
 
 def fake_world(_stack: ExitStack) -> World:
@@ -40,7 +53,10 @@ def fake_world(_stack: ExitStack) -> World:
         kernel.permits = False
         return ExitStack()
 
-    return World(kernel, partial(FakeLinkSource, kernel), forbid, lambda: kernel.add(ODD_NAME, "ifb"))
+    make_source = partial(FakeLinkSource, kernel)
+    return World(
+        kernel, make_source, forbid, lambda: kernel.add(ODD_NAME, "ifb"), FakeDescriptorStore(kernel), SOCKET_NAME
+    )
 
 
 def real_world(stack: ExitStack) -> World:
@@ -50,11 +66,26 @@ def real_world(stack: ExitStack) -> World:
     stack.enter_context(namespace.enter())
     # pyroute2 takes odd bytes as bytes only.
     raw = ODD_NAME.encode("utf-8", "surrogateescape")
-    return World(links, NetlinkSource, without_net_admin, lambda: links._link("add", ifname=raw, kind="ifb"))
+    store = stack.enter_context(closing(FakeDescriptorStore(RealDescriptors())))
+    return World(
+        links,
+        NetlinkSource,
+        without_net_admin,
+        lambda: links._link("add", ifname=raw, kind="ifb"),
+        store,
+        socket_name(),
+    )
 
 
-def make(world: World, *, buffer_bytes: int = 1 << 20) -> LinkSource:
-    return world.make(receive_buffer_bytes=buffer_bytes, prefixes=("Ethernet", "PortChannel"))
+def make(
+    world: World,
+    *,
+    buffer_bytes: int = 1 << 20,
+    prefixes: Sequence[str] = ("Ethernet", "PortChannel"),
+    kept: bool = False,
+) -> LinkSource:
+    store = world.store if kept else None
+    return world.make(receive_buffer_bytes=buffer_bytes, prefixes=prefixes, store=store)
 
 
 def heard(source: LinkSource) -> list[LinkMessage]:

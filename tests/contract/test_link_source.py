@@ -232,6 +232,151 @@ async def test_what_the_filter_keeps_out_is_not_dropped(world: World) -> None:
         assert (received.datagrams, received.lost) == ([], False)
 
 
+# ---- from one process to the next
+
+
+@pytest.fixture
+async def left(world: World) -> World:
+    """A world with Ethernet0, whose former process has ended and left its event socket, its filter on it."""
+    world.kernel.add_port("Ethernet0")
+    with closing(make(world, kept=True)) as former:
+        former.open()
+        assert not former.adopted
+        former.listen_to(1, 0)
+    return world
+
+
+async def test_what_happens_between_two_processes_is_read_by_the_next_in_order(left: World) -> None:
+    for mtu in (1400, 1300):
+        left.kernel.set("Ethernet0", mtu=mtu)
+    left.store.restart()
+    with closing(make(left, kept=True)) as source:
+        source.open()
+        left.kernel.set("Ethernet0", mtu=1200)
+        assert source.adopted
+        assert [message.mtu for message in heard(source)] == [1400, 1300, 1200]
+    assert [name for name, _ in left.store.kept] == [left.socket_name]
+
+
+async def test_it_goes_on_from_process_to_process(left: World) -> None:
+    for mtu in (1400, 1300, 1200):
+        left.kernel.set("Ethernet0", mtu=mtu)
+        left.store.restart()
+        with closing(make(left, kept=True)) as source:
+            source.open()
+            assert source.adopted
+            assert [message.mtu for message in heard(source)] == [mtu]
+    assert len(left.store.kept) == 1
+
+
+async def test_it_can_be_waited_for_and_asks_questions_as_any_other(left: World) -> None:
+    left.store.restart()
+    with closing(make(left, kept=True)) as source:
+        source.open()
+        with trio.fail_after(DEADLINE_SECONDS):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(source.readable)
+                await trio.testing.wait_all_tasks_blocked()
+                left.kernel.set("Ethernet0", mtu=1400)
+        links, interrupted, _ = await dump(source)
+        assert (links["Ethernet0"].mtu, interrupted) == (1400, False)
+
+
+async def test_an_overrun_while_nobody_reads_is_told_to_the_next(world: World) -> None:
+    world.kernel.add_port("Ethernet0")
+    with closing(make(world, buffer_bytes=4608, kept=True)) as former:
+        former.open()
+    for mtu in range(1400, 1440):
+        world.kernel.set("Ethernet0", mtu=mtu)
+    world.store.restart()
+    with closing(make(world, kept=True)) as source:
+        source.open()
+        dropped = source.drops()
+        assert dropped > 0
+        received = source.receive(1000)
+        assert (received.lost, received.drained, len(received.datagrams)) == (True, True, 40 - dropped)
+        # From here on with the buffer that this process wants.
+        assert source.receive_buffer_bytes == 2 << 20
+        for mtu in range(1400, 1440):
+            world.kernel.set("Ethernet0", mtu=mtu)
+        assert [message.mtu for message in heard(source)] == list(range(1400, 1440))
+
+
+async def test_the_filter_is_the_former_ones_until_it_is_taken_over_and_then_this_ones(left: World) -> None:
+    left.kernel.add("noise1", "ifb")
+    left.kernel.add("Ethernet4", "ifb")
+    left.store.restart()
+    with closing(make(left, prefixes=("Vlan",), kept=True)) as source:
+        source.open()
+        before = source.filtering
+        left.kernel.add("noise2", "ifb")
+        source.listen_to(1, 0)
+        assert (before, source.filtering) == (False, True)
+        for name in ("noise3", "Ethernet8", "Vlan1"):
+            left.kernel.add(name, "ifb")
+        assert [message.name for message in heard(source)] == ["Ethernet4", "noise2", "Vlan1"]
+
+
+async def test_a_second_socket_of_one_process_is_a_new_one_and_is_kept_instead(left: World) -> None:
+    left.store.restart()
+    with closing(make(left, kept=True)) as first:
+        first.open()
+    left.kernel.set("Ethernet0", mtu=1400)
+    with closing(make(left, kept=True)) as second:
+        second.open()
+        assert not second.adopted
+        assert heard(second) == []
+        assert len(left.store.kept) == 1
+    left.kernel.set("Ethernet0", mtu=1300)
+    left.store.restart()
+    with closing(make(left, kept=True)) as third:
+        third.open()
+        assert third.adopted
+        assert [message.mtu for message in heard(third)] == [1300]
+
+
+async def test_a_source_that_is_not_opened_takes_nothing_over(left: World) -> None:
+    left.store.restart()
+    make(left, kept=True).close()
+    with closing(make(left, kept=True)) as source:
+        source.open()
+        assert source.adopted
+
+
+async def test_a_socket_of_another_name_is_not_taken_over_nor_kept_on(left: World) -> None:
+    ((_, descriptor),) = left.store.kept
+    left.store.keep(descriptor, "links-of-another-boot")
+    left.store.forget(left.socket_name)
+    left.store.restart()
+    left.kernel.set("Ethernet0", mtu=1400)
+    with closing(make(left, kept=True)) as source:
+        source.open()
+        assert not source.adopted
+        assert heard(source) == []
+        assert [name for name, _ in left.store.kept] == [left.socket_name]
+
+
+async def test_of_several_the_first_is_taken_over_and_it_alone_is_kept_on(left: World) -> None:
+    (first,) = left.store.kept
+    left.store.kept.clear()
+    # A new one, as if the order to forget the first had been lost.
+    with closing(make(left, kept=True)) as second:
+        second.open()
+    left.store.kept.insert(0, first)
+    left.kernel.set("Ethernet0", mtu=1400)
+    left.store.restart()
+    with closing(make(left, kept=True)) as source:
+        source.open()
+        assert source.adopted
+        assert [message.mtu for message in heard(source)] == [1400]
+        assert [name for name, _ in left.store.kept] == [left.socket_name]
+    left.kernel.set("Ethernet0", mtu=1300)
+    left.store.restart()
+    with closing(make(left, kept=True)) as source:
+        source.open()
+        assert [message.mtu for message in heard(source)] == [1300]
+
+
 # ---- questions
 
 

@@ -7,11 +7,13 @@ checkpoint and may be cancelled at any time: a cancelled request leaves its effe
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from portsyncd.analytics.history import LATEST, History, PortFlaps, Sample, Start
 from portsyncd.model.commands import Look, OldLinks, PortWrite, Snapshot
 from portsyncd.wire.netlink import LinkMessage
 from portsyncd.wire.producer import Row
+from portsyncd.wire.statefile import Flaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,18 @@ class LinkSource(Protocol):
     def filtering(self) -> bool:
         """Whether the kernel took the socket filter; False: noise of other links reaches this process."""
 
+    @property
+    def adopted(self) -> bool:
+        """Whether the socket is one that a former process left; its queue holds what has happened since."""
+
     def open(self) -> None:
-        """Join RTNLGRP_LINK: the kernel keeps events from here on, of all links until ``listen_to`` is called."""
+        """Join RTNLGRP_LINK, or take the socket over that a former process left in the descriptor store: the kernel keeps
+        events from here on, of all links until ``listen_to`` is called. The store keeps this socket from now on, and no
+        other."""
 
     def close(self) -> None:
-        """Give the socket back; a task that waits for it is told. Safe to call at any time, also twice."""
+        """Give the socket back; a task that waits for it is told. Safe to call at any time, also twice. What the
+        descriptor store keeps goes on listening, for the next process or until the next ``open``."""
 
     async def readable(self) -> None:
         """Wait until the event socket has something to read (an error counts)."""
@@ -146,6 +155,93 @@ class Store(Protocol):
 
     async def watch(self, report: Callable[[Notices], None]) -> None:
         """Report notifications as they come, until cancelled. Raises ``StoreUnavailableError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was found of a kept document.
+
+    content: None where nothing usable was found. saved_at: Unix seconds, 0 without content. trusted: it was saved in this
+    boot and network namespace. backup: it is not the newest that was there, or should have been. set_aside: per file
+    that was found unusable, why (``wire.statefile.Flaw``); they have been renamed.
+    """
+
+    content: Mapping[str, Any] | None = None
+    saved_at: float = 0.0
+    trusted: bool = False
+    backup: bool = False
+    set_aside: tuple[Flaw, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What keeping a document did: backups that were made, and old ones that were deleted. size: bytes written."""
+
+    backups_created: int
+    backups_cleaned: int
+    size: int
+
+
+class KeptDocument(Protocol):
+    """A JSON document that outlives the process, with backups of its earlier versions. Nothing of it runs on the event
+    loop's thread."""
+
+    async def load(self) -> Loaded:
+        """The newest version that can be trusted. What cannot be is set aside. Never raises: a folder that cannot be read
+        is as good as an empty one."""
+
+    async def save(self, content: Mapping[str, Any]) -> Kept:
+        """Replace it as a whole; what was there becomes a backup. Raises ``FileError``; the former version is intact then."""
+
+
+class HistoryStore(Protocol):
+    """The past, as ``analytics.history`` has it. Nothing of it runs on the event loop's thread. All methods but ``close``
+    raise ``FileError``; the store can be used again after that, and loses no more than what was to be written. A request
+    that is cancelled may go on: what was handed over must not change afterwards."""
+
+    @property
+    def damaged(self) -> int:
+        """How many damaged files have been set aside, by any request so far."""
+
+    async def open(self) -> None:
+        """Make it usable, as any other request does too."""
+
+    async def counted(self) -> Mapping[str, int]:
+        """What each port had counted when its flaps were written last."""
+
+    async def begin(self, start: Start) -> None:
+        """A life of the daemon begins; ``update`` and ``append`` are about it from now on."""
+
+    async def update(self, start: Start) -> None:
+        """What is now known of this life."""
+
+    async def append(self, sample: Sample, flaps: Sequence[PortFlaps]) -> None:
+        """Add one interval."""
+
+    async def trim(self, before: float) -> None:
+        """Delete what is older than this (Unix seconds), and the oldest of what is too much. What is dated in the future
+        stays: who is wrong may be the clock of today."""
+
+    async def read(self, since: float, until: float = LATEST) -> History:
+        """What is known of the time from ``since`` to ``until`` (Unix seconds). Starts are those up to ``LATEST``: one that a
+        clock which was ahead has dated did happen."""
+
+    async def close(self) -> None:
+        """Give files back. Safe to call twice."""
+
+
+class DescriptorStore(Protocol):
+    """Keeps descriptors open while no process of this service runs (systemd's file descriptor store)."""
+
+    def keep(self, descriptor: int, name: str) -> bool:
+        """Keep this one under this name, until told otherwise or handed to the next process. False: nobody does."""
+
+    def forget(self, name: str) -> None:
+        """Keep what has this name no longer."""
+
+    def take(self) -> Sequence[tuple[str, int]]:
+        """The descriptors that were kept when this process began, with their names; the caller's from here on, and given
+        once. They are kept until they are forgotten."""
 
 
 class OldLinksStore(Protocol):

@@ -15,7 +15,8 @@ from typing import Final, TypeVar
 
 import trio
 
-from portsyncd.backends.base import Received
+from portsyncd.backends.base import DescriptorStore, Received
+from portsyncd.backends.inherited import adopt, keep
 from portsyncd.errors import LinkSourceError, NoPermissionError
 from portsyncd.wire import netlink as wire
 from portsyncd.wire.bpf import link_filter
@@ -44,24 +45,36 @@ _ANSWER_SECONDS = 2.0
 
 
 class NetlinkSource:
-    """See ``backends.base.LinkSource``. The sockets belong to the network namespace in which they are opened."""
+    """See ``backends.base.LinkSource``. The sockets belong to the network namespace in which they are opened.
 
-    def __init__(self, *, receive_buffer_bytes: int, prefixes: Sequence[str]) -> None:
+    store: has the event socket of the former process, if there was one, and keeps ours for the next.
+    """
+
+    def __init__(
+        self, *, receive_buffer_bytes: int, prefixes: Sequence[str], store: DescriptorStore | None = None
+    ) -> None:
         self._wanted_buffer = receive_buffer_bytes
         self._prefixes = tuple(prefixes)
+        self._store = store
         self._buffer = bytearray(_LARGEST_EVENT)
         self._view = memoryview(self._buffer)
         self._events: socket.socket | None = None
         self._sequence = itertools.count(1)
         self.receive_buffer_bytes = 0
         self.filtering = False
+        self.adopted = False
 
     def open(self) -> None:
-        """Join RTNLGRP_LINK. Until ``listen_to`` is called, events of all links come in."""
+        """Join RTNLGRP_LINK, or go on with what the store has. Until ``listen_to`` is called, events of all links come in."""
         with _as_link_source_error("open the netlink event socket"):
-            self._events = _socket()
+            inherited = None if self._store is None else adopt(self._store)
+            self.adopted = inherited is not None
+            self._events = inherited or _socket()
             self._enlarge_buffer(self._events)
-            self._events.bind((0, 1 << (wire.RTNLGRP_LINK - 1)))
+            if not self.adopted:
+                self._events.bind((0, 1 << (wire.RTNLGRP_LINK - 1)))
+            if self._store is not None:
+                keep(self._store, self._events, adopted=self.adopted)
 
     def _enlarge_buffer(self, events: socket.socket) -> None:
         try:

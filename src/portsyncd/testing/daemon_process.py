@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from portsyncd.errors import PortsyncdError
 from portsyncd.testing.children import dying_with_parent
+from portsyncd.testing.descriptor_store import DescriptorStoreParent
 from portsyncd.testing.netns import NetworkNamespace
 from portsyncd.testing.redis_server import RedisServer
 from portsyncd.testing.wait import until
@@ -37,10 +39,11 @@ class _Life(NamedTuple):
 class DaemonProcess:
     """``portsyncd run`` with a configuration file of its own.
 
-    config: sections over what is set here (Redis' socket, a JSON log, ``run_dir`` in ``folder``, no
-        metrics endpoint).
+    config: sections over what is set here (Redis' socket, a JSON log, all that it keeps in
+        ``folder``, no metrics endpoint).
     argv: another command line; ``{config}`` in an argument stands for the configuration file's path.
     environment: variables on top of this process' own.
+    store: plays systemd, for messages and kept descriptors.
 
     It may be started again after it ended; each life has its own log. As a context manager it starts on entry, without
     waiting for anything, and is killed on exit. It gets SIGKILL when the thread that started it ends.
@@ -55,18 +58,20 @@ class DaemonProcess:
         config: Config | None = None,
         argv: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
+        store: DescriptorStoreParent | None = None,
     ) -> None:
         self.folder = folder
         self.config_path = folder / "portsyncd.toml"
         self.argv = tuple(argv or (sys.executable, "-m", "portsyncd", "run", "--config", "{config}"))
-        self._namespace = namespace
+        self._popen = namespace.popen if store is None else partial(store.popen, namespace.popen)
         self._environment = dict(environment or {})
         self._lives: list[_Life] = []
         self._config: dict[str, dict[str, Any]] = {
             "daemon": {"log_level": "debug", "log_format": "json"},
             "database": {"unix_socket_path": redis.socket_path, "database_config": ""},
             "netlink": {"run_dir": str(folder / "run")},
-            "metrics": {"enabled": False},
+            "warm_restart": {"state_file": str(folder / "state" / "port_state.json")},
+            "metrics": {"enabled": False, "storage_path": str(folder / "state" / "metrics")},
         }
         self.configure(config or {})
 
@@ -84,7 +89,7 @@ class DaemonProcess:
         path = os.pathsep.join(filter(None, (str(_SOURCES), os.environ.get("PYTHONPATH", ""))))
         environment = {**os.environ, "PYTHONPATH": path, **self._environment}
         with out.open("wb") as stdout, err.open("wb") as stderr:
-            process = self._namespace.popen(
+            process = self._popen(
                 dying_with_parent(argv), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=environment
             )
         self._lives.append(_Life(process, out, err))

@@ -64,7 +64,7 @@ class EventSocket:
         self.buffer_bytes = buffer_bytes
         self.accepts: Callable[[LinkMessage], bool] | None = None
         self.drops = 0
-        self._changed = changed
+        self.changed = changed
         self._queue: deque[bytes] = deque()
         self._used = 0
         self._congested = False
@@ -89,7 +89,7 @@ class EventSocket:
         else:
             self._queue.append(datagram)
             self._used += len(datagram) + _OVERHEAD_BYTES
-        self._changed()
+        self.changed()
 
     def read(self) -> bytes:
         """The oldest datagram. Raises ``BlockingIOError`` when there is none, ``OSError`` with ENOBUFS."""
@@ -113,12 +113,14 @@ class FakeKernel:
     during_dump: called with the number of the dump (from 1) and of the chunk (from 0) before each chunk is read.
     before_ask: called with what is asked for. Both may change links, and may raise ``LinkSourceError``.
     permits: whether links may be set down. takes_filters: whether a socket filter is accepted.
-    chunk: links per chunk of a dump.
+    chunk: links per chunk of a dump. sockets: those that listen. descriptors: what refers to them; a socket listens until
+    the last of its descriptors is closed.
     """
 
     def __init__(self) -> None:
         self.links: dict[int, FakeLink] = {1: FakeLink(1, "lo", "", mtu=65536, up=True)}
         self.sockets: list[EventSocket] = []
+        self.descriptors: dict[int, EventSocket] = {}
         self.during_dump: Callable[[int, int], None] = _nothing_happens
         self.before_ask: Callable[[Sequence[str | int]], None] = _nothing_is_said
         self.permits = True
@@ -129,6 +131,7 @@ class FakeKernel:
         # dev_base_seq: moves when a link comes or goes, by which a dump knows that it is inconsistent.
         self._base_sequence = 0
         self._last_ifindex = 1
+        self._last_descriptor = 2
 
     # ---- what an operator, orchagent or the hardware does
 
@@ -234,6 +237,34 @@ class FakeKernel:
     def find(self, name: str) -> FakeLink | None:
         """The link of this name or altname."""
         return next((link for link in self.links.values() if name == link.name or name in link.altnames), None)
+
+    # ---- who listens
+
+    def listen(self, events: EventSocket) -> int:
+        """A new socket; returns its descriptor."""
+        self.sockets.append(events)
+        return self._refer(events)
+
+    def _refer(self, events: EventSocket) -> int:
+        self._last_descriptor += 1
+        self.descriptors[self._last_descriptor] = events
+        return self._last_descriptor
+
+    def duplicate(self, descriptor: int) -> int:
+        """As ``dup``. Raises ``OSError`` for one that is closed."""
+        if descriptor not in self.descriptors:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        return self._refer(self.descriptors[descriptor])
+
+    def close(self, descriptor: int) -> None:
+        """As ``close``."""
+        closed = self.descriptors.pop(descriptor)
+        if closed not in self.descriptors.values():
+            self.sockets.remove(closed)
+
+    def same(self, one: int, other: int) -> bool:
+        """Whether both refer to one socket."""
+        return self.descriptors[one] is self.descriptors[other]
 
     # ---- what who listens gets
 

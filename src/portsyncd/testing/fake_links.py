@@ -2,11 +2,11 @@
 
 import errno
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
-from portsyncd.backends.base import Received
+from portsyncd.backends.base import DescriptorStore, Received
 from portsyncd.errors import LinkSourceError, NoPermissionError
 from portsyncd.testing.fake_kernel import EventSocket, FakeKernel
 from portsyncd.wire.netlink import LinkMessage
@@ -15,35 +15,118 @@ from portsyncd.wire.netlink import LinkMessage
 _COMPARED_BYTES: Final = 4
 
 
+# What ``backends.inherited.socket_name`` is on a fake kernel.
+SOCKET_NAME: Final = "links-fake"
+
+
+class Descriptors(Protocol):
+    """What a ``FakeDescriptorStore`` does with descriptors: those of a ``FakeKernel``, or real ones."""
+
+    def duplicate(self, descriptor: int) -> int:
+        """As ``dup``."""
+
+    def close(self, descriptor: int) -> None:
+        """As ``close``."""
+
+    def same(self, one: int, other: int) -> bool:
+        """Whether both refer to one file."""
+
+
+class FakeDescriptorStore:
+    """See ``backends.base.DescriptorStore``. kept: name and descriptor, oldest first. A file is kept once under a name, as
+    systemd does."""
+
+    def __init__(self, descriptors: Descriptors) -> None:
+        self.kept: list[tuple[str, int]] = []
+        self._descriptors = descriptors
+        self._passed: list[tuple[str, int]] = []
+
+    def keep(self, descriptor: int, name: str) -> bool:
+        """Keep a duplicate."""
+        if not any(named == name and self._descriptors.same(descriptor, other) for named, other in self.kept):
+            self.kept.append((name, self._descriptors.duplicate(descriptor)))
+        return True
+
+    def forget(self, name: str) -> None:
+        """Close all of this name."""
+        for kept in [kept for kept in self.kept if kept[0] == name]:
+            self.kept.remove(kept)
+            self._descriptors.close(kept[1])
+
+    def take(self) -> Sequence[tuple[str, int]]:
+        """What was passed to this process, once."""
+        taken, self._passed = self._passed, []
+        return taken
+
+    def restart(self) -> None:
+        """A new process begins, and is passed duplicates of all that is kept."""
+        self._passed = [(name, self._descriptors.duplicate(descriptor)) for name, descriptor in self.kept]
+
+    def close(self) -> None:
+        """Close all: the service was stopped for good."""
+        for name, _ in list(self.kept):
+            self.forget(name)
+
+
 class FakeLinkSource:
     """See ``backends.base.LinkSource``. log: what was called, in order: open, receive, dump, ask, set_down, listen_to,
     close."""
 
-    def __init__(self, kernel: FakeKernel, *, receive_buffer_bytes: int, prefixes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        kernel: FakeKernel,
+        *,
+        receive_buffer_bytes: int,
+        prefixes: Sequence[str],
+        store: DescriptorStore | None = None,
+    ) -> None:
         self.log: list[str] = []
         self.receive_buffer_bytes = 0
         self.filtering = False
+        self.adopted = False
         self.range: tuple[int, int] | None = None
         self._kernel = kernel
         self._wanted_buffer = receive_buffer_bytes
         self._prefixes = tuple(prefix.encode("utf-8", "surrogateescape")[:_COMPARED_BYTES] for prefix in prefixes)
-        self._events: EventSocket | None = None
+        self._store = store
+        self._descriptor: int | None = None
         self._changed = trio.Event()
 
     def open(self) -> None:
-        """Listen: events of all links come in until ``listen_to`` is called."""
+        """Listen, or go on with what the store has: events of all links come in until ``listen_to`` is called."""
         self.log.append("open")
         # The kernel doubles what is asked.
         self.receive_buffer_bytes = 2 * self._wanted_buffer
-        self._events = EventSocket(self.receive_buffer_bytes, self._wake)
-        self._kernel.sockets.append(self._events)
+        inherited = None if self._store is None else self._inherit(self._store)
+        self.adopted = inherited is not None
+        if inherited is None:
+            self._descriptor = self._kernel.listen(EventSocket(self.receive_buffer_bytes, self._wake))
+        else:
+            self._descriptor = inherited
+            self.events.buffer_bytes = self.receive_buffer_bytes
+            self.events.changed = self._wake
+            self.events.accepts = None
+        if self._store is not None:
+            if not self.adopted:
+                self._store.forget(SOCKET_NAME)
+            self._store.keep(self._descriptor, SOCKET_NAME)
+
+    def _inherit(self, store: DescriptorStore) -> int | None:
+        inherited: int | None = None
+        for name, descriptor in store.take():
+            if inherited is None and name == SOCKET_NAME:
+                inherited = descriptor
+            else:
+                store.forget(name)
+                self._kernel.close(descriptor)
+        return inherited
 
     def close(self) -> None:
         """Stop listening; a task that waits is told."""
         self.log.append("close")
-        if self._events is not None:
-            self._kernel.sockets.remove(self._events)
-            self._events = None
+        if self._descriptor is not None:
+            self._kernel.close(self._descriptor)
+            self._descriptor = None
             self._wake()
 
     def _wake(self) -> None:
@@ -52,9 +135,9 @@ class FakeLinkSource:
     @property
     def events(self) -> EventSocket:
         """The kernel's side of the event socket. Raises ``LinkSourceError``."""
-        if self._events is None:
+        if self._descriptor is None:
             raise LinkSourceError("the netlink event socket is closed")
-        return self._events
+        return self._kernel.descriptors[self._descriptor]
 
     async def readable(self) -> None:
         """Wait until there is something to read."""
