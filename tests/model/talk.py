@@ -109,9 +109,9 @@ class Talk:
         """The link was deleted; with ``ifindex``, it was one that the first dump showed."""
         return self.take(**{name: Conflated(None, 0.0, removed=True, deleted=(ifindex,) if ifindex else ())})
 
-    def dumped(self, *shown: int, lost: bool = False) -> list[str]:
+    def dumped(self, *shown: int, lost: bool = False, certified: bool = True) -> list[str]:
         """All links have been read. shown: by the first dump; lost: events were lost before."""
-        self.sync.synced(Synced(frozenset(), certified=True, lost=lost, shown=frozenset(shown)), self.now)
+        self.sync.synced(Synced(frozenset(), certified=certified, lost=lost, shown=frozenset(shown)), self.now)
         return self.carry_out()
 
     # ---- the operator

@@ -7,6 +7,7 @@ import pytest
 from portsyncd.model import generation
 from portsyncd.model.commands import OldLinks, Produce, SetHash, Snapshot
 from portsyncd.model.generation import ExistingLinks, Generation, Policy
+from portsyncd.model.warm import Phase
 from portsyncd.wire.producer import Row
 from tests.model.talk import BEGIN_ANEW, DOWN, ROW, UP, Talk, changed, held, key, ports, running
 
@@ -415,8 +416,9 @@ def test_a_warm_start_without_a_key_makes_one() -> None:
 def test_a_warm_start_adopts_the_entries_and_removes_that_of_a_link_that_went_meanwhile() -> None:
     talk = warm_start(replace(WARM, state={"Ethernet0": UP, "Ethernet4": UP}))
     talk.take(Ethernet0=changed(UP))
-    assert talk.dumped(1)[1:] == [WARM_ROW + "state=reconciled"]
-    assert talk.gone("Ethernet4") == ["delete Ethernet4"]
+    assert talk.dumped(1)[1:] == []
+    # Only then is the first full sync written.
+    assert talk.gone("Ethernet4") == ["delete Ethernet4", WARM_ROW + "state=reconciled"]
 
 
 def test_after_a_warm_reboot_every_port_is_published_anew() -> None:
@@ -454,11 +456,51 @@ def test_a_sync_that_takes_too_long_is_completed_by_time(timer: str | None, seco
     assert talk.dumped(1) == [NOTHING_OLD]
 
 
-def test_a_cold_start_has_no_such_time() -> None:
+def test_completed_by_time_is_said_again_where_no_answer_came_also_before_the_dump() -> None:
+    talk = warm_start()
+    talk.unanswered = WARM_ROW + "state=reconciled"
+    assert talk.sync.generation.out_of_time(10.0)
+    assert talk.carry_out()[-1] == "no answer"
+    assert talk.begin(WARM) == [WARM_ROW + "state=reconciled"]
+
+
+def test_what_was_completed_by_time_is_not_completed_again() -> None:
+    talk = warm_start(replace(WARM, state={}))
+    assert talk.sync.generation.out_of_time(10.0)
+    talk.carry_out()
+    talk.take(Ethernet0=changed(UP))
+    assert talk.dumped(1) == [NOTHING_OLD, "set Ethernet0 up/up 9100"]
+    assert talk.sync.generation.initial.phase is Phase.TIMED_OUT
+    # The end of the initial update is told, late as it is.
+    assert talk.sync.generation.initial.updated == 0.0
+
+
+def test_a_cold_start_has_such_a_time_too_and_writes_nothing_about_it() -> None:
     talk = Talk()
     talk.begin(COLD)
-    assert not talk.sync.generation.out_of_time(1e9)
+    assert not talk.sync.generation.out_of_time(9.9)
+    assert talk.sync.generation.out_of_time(10.0)
+    assert talk.carry_out() == []
     assert talk.sync.generation.remark == ""
+
+
+def test_a_read_that_proves_nothing_does_not_end_the_initial_update() -> None:
+    talk = warm_start()
+    talk.take(Ethernet0=changed(UP))
+    assert talk.dumped(1, certified=False) == [NOTHING_OLD]
+    phases = [talk.sync.generation.initial.phase]
+    assert talk.dumped() == [WARM_ROW + "state=reconciled"]
+    phases.append(talk.sync.generation.initial.phase)
+    assert phases == [Phase.WARM_SYNC, Phase.COMPLETE]
+
+
+def test_a_flush_before_the_end_has_the_initial_sync_fail() -> None:
+    talk = warm_start()
+    talk.take(Ethernet0=changed(UP))
+    talk.begin(Snapshot(config_ports=ports("Ethernet0")), fresh_id="g2")
+    assert talk.sync.generation.initial.phase is Phase.FAILED
+    assert talk.dumped(1)[0] == "remember old links of g2: none"
+    assert not talk.sync.generation.out_of_time(1e9)
 
 
 def test_enabled_without_a_restore_count_is_a_cold_start_and_says_so() -> None:

@@ -28,6 +28,7 @@ from portsyncd.model.health import (
 )
 from portsyncd.model.links import Link
 from portsyncd.model.performance import Demands
+from portsyncd.model.port import Port
 from portsyncd.model.ports import UNKNOWN, Fields
 from portsyncd.model.report import (
     LAG_SECONDS,
@@ -40,7 +41,6 @@ from portsyncd.model.report import (
     WaitingPort,
     count_held,
 )
-from portsyncd.model.sync import Port
 
 THRESHOLDS = Thresholds()
 STALL = THRESHOLDS.max_stall_seconds
@@ -147,6 +147,14 @@ CASES: list[tuple[str, Report, Status, str]] = [
     ),
     ("certificates", expiring(-7200), DEGRADED, "expired 2 h ago"),
     ("certificates", expiring_ca(60), DEGRADED, "The CA of the metrics endpoint (of several the last) expires in 60 s"),
+    ("storage", Report(storage={"port_state": "", "history": ""}), HEALTHY, ""),
+    (
+        "storage",
+        Report(storage={"port_state": "port_state.json: No space left on device.", "history": ""}),
+        DEGRADED,
+        "The state of the ports cannot be saved: port_state.json: No space left on device. The port sync goes on",
+    ),
+    ("storage", Report(storage={"history": "read-only"}), DEGRADED, "The history cannot be written: read-only. The p"),
 ]
 
 
@@ -197,6 +205,13 @@ def test_of_several_services_the_worst_decides_and_each_is_told() -> None:
     assert 0 < check.reason.index("writer") < check.reason.index("metrics")
     assert "reader" not in check.reason
     assert check.details["reader"]["last_failure"] is None
+
+
+def test_of_what_is_kept_each_that_cannot_be_written_is_told() -> None:
+    check = judge(Report(storage={"port_state": "full", "history": "also"}), THRESHOLDS).checks["storage"]
+    assert 0 < check.reason.index("full") < check.reason.index("also")
+    assert check.details == {"port_state": "full", "history": "also"}
+    assert judge(Report(storage={"history": ""}), THRESHOLDS).checks["storage"].details == {"history": None}
 
 
 def test_the_handbook_has_every_rule() -> None:
@@ -285,6 +300,8 @@ SERVICES = st.lists(
 EXPIRIES = st.dictionaries(st.sampled_from(["server", "ca"]), st.floats(-1e7, 1e8))
 ENDPOINTS = st.builds(EndpointReport, st.sampled_from([None, "[::1]:9090"]), st.text(), SECONDS, EXPIRIES)
 
+STORAGE = st.dictionaries(st.sampled_from(["port_state", "history"]), st.sampled_from(["", "full"]) | st.text())
+
 # For each field what it may be, and whether more of it is worse.
 WORSE: Mapping[str, tuple[st.SearchStrategy[Any], bool]] = {
     "redis_connected": (st.booleans(), False),
@@ -317,6 +334,7 @@ NEUTRAL: Mapping[str, st.SearchStrategy[Any]] = {
     "pending": PORTS,
     "services": SERVICES,
     "endpoint": st.none() | ENDPOINTS,
+    "storage": STORAGE,
 }
 REPORTS = st.builds(Report, **{name: values for name, (values, _) in WORSE.items()}, **NEUTRAL)
 
@@ -349,6 +367,13 @@ def test_another_port_that_waits_never_improves_the_verdict(report: Report, seco
     more = WaitingPort("Ethernet0", "no link of this name", seconds)
     awaits, pends = replace(report, awaited=[*report.awaited, more]), replace(report, pending=[*report.pending, more])
     assert_no_better(report, awaits if awaited else pends)
+
+
+@given(REPORTS, STORAGE, st.sampled_from(["port_state", "history"]))
+def test_what_can_be_written_no_longer_never_improves_the_verdict(
+    report: Report, storage: dict[str, str], what: str
+) -> None:
+    assert_no_better(replace(report, storage=storage | {what: ""}), replace(report, storage=storage | {what: "full"}))
 
 
 SERVICE_WORSE: Mapping[str, tuple[Any, Any]] = {

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from portsyncd.model.commands import Snapshot
 from portsyncd.model.generation import ExistingLinks, Policy
-from portsyncd.model.sync import PortCounters, PortSync
+from portsyncd.model.port import PortCounters
+from portsyncd.model.sync import PortSync
 from tests.model.talk import DOWN, NO_CARRIER, UP, Talk, changed, held, ports, running
 
 ALIKE = (*UP[:3], "1500")

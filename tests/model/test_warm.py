@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portsyncd.model.warm import Start, WarmState, settle, timer_seconds
+from portsyncd.model.warm import InitialSync, Phase, Start, Step, WarmState, settle, timer_seconds
 
 COLD = Start(warm=False, fields={"restore_count": "0"})
 
@@ -60,3 +60,97 @@ def test_the_configured_timer(configured: str, seconds: float) -> None:
 @pytest.mark.parametrize("configured", [None, "", "0", "10000", "-1", "1.5", "ten", "²", "9" * 5000])
 def test_any_other_timer_is_the_default(configured: str | None) -> None:
     assert timer_seconds(configured, 5.0) == 5.0
+
+
+# ---- the initial sync
+
+IN_PROGRESS = (Phase.COLD_SYNC, Phase.WARM_SYNC, Phase.UPDATED)
+
+
+def at(phase: Phase) -> InitialSync:
+    """An initial sync in this phase; settled at 1.0, with 10 seconds to go."""
+    initial = InitialSync()
+    if phase is not Phase.SETTLING:
+        initial.settle(warm=phase is not Phase.COLD_SYNC, now=1.0, seconds=10.0)
+    if phase in (Phase.UPDATED, Phase.COMPLETE):
+        initial.received(2.0)
+    if phase is Phase.COMPLETE:
+        assert initial.written(3.0)
+    if phase is Phase.TIMED_OUT:
+        assert initial.out_of_time(11.0)
+    if phase is Phase.FAILED:
+        initial.flushed(3.0)
+    assert initial.phase is phase
+    return initial
+
+
+@pytest.mark.parametrize(
+    ("warm", "phases"),
+    [
+        (True, [Phase.WARM_SYNC, Phase.UPDATED, Phase.COMPLETE]),
+        (False, [Phase.COLD_SYNC, Phase.UPDATED, Phase.COMPLETE]),
+    ],
+)
+def test_it_ends_when_the_end_of_the_initial_update_is_written(warm: bool, phases: list[Phase]) -> None:
+    initial = InitialSync()
+    assert (initial.phase, initial.running) == (Phase.SETTLING, False)
+    initial.settle(warm=warm, now=1.0, seconds=10.0)
+    said = [initial.phase]
+    initial.wrote(2)
+    assert not initial.written(1.5)
+    initial.received(2.0)
+    said.append(initial.phase)
+    initial.wrote(3)
+    assert initial.written(4.0)
+    said.append(initial.phase)
+    assert said == phases
+    assert (initial.began, initial.updated, initial.ended, initial.differences) == (1.0, 2.0, 4.0, 5)
+
+
+@pytest.mark.parametrize("phase", IN_PROGRESS)
+def test_what_takes_too_long_counts_as_complete(phase: Phase) -> None:
+    initial = at(phase)
+    assert not initial.out_of_time(10.9)
+    assert initial.out_of_time(11.0)
+    assert (initial.phase, initial.ended) == (Phase.TIMED_OUT, 11.0)
+    assert not initial.out_of_time(12.0)
+
+
+def test_the_end_of_the_initial_update_is_noted_also_when_it_comes_late() -> None:
+    initial = at(Phase.TIMED_OUT)
+    initial.received(20.0)
+    initial.received(30.0)
+    assert (initial.phase, initial.updated, initial.ended) == (Phase.TIMED_OUT, 20.0, 11.0)
+
+
+@pytest.mark.parametrize("phase", IN_PROGRESS)
+def test_a_flush_ends_it(phase: Phase) -> None:
+    initial = at(phase)
+    initial.flushed(5.0)
+    assert (initial.phase, initial.ended, initial.running) == (Phase.FAILED, 5.0, False)
+
+
+@pytest.mark.parametrize("phase", [Phase.SETTLING, Phase.COMPLETE, Phase.TIMED_OUT, Phase.FAILED])
+def test_what_does_not_run_is_not_ended(phase: Phase) -> None:
+    initial = at(phase)
+    ended = initial.ended
+    initial.flushed(50.0)
+    initial.wrote(1)
+    assert not initial.out_of_time(1e9)
+    assert not initial.written(50.0)
+    assert (initial.phase, initial.ended, initial.differences) == (phase, ended, 0)
+
+
+@given(st.sampled_from(Phase), st.sampled_from(Step))
+def test_an_illegal_step_raises_and_changes_nothing(phase: Phase, step: Step) -> None:
+    initial = at(phase)
+    try:
+        initial.step(step)
+    except ValueError as problem:
+        assert initial.phase is phase
+        assert step.name in str(problem)
+        assert phase.name in str(problem)
+    else:
+        assert initial.phase is not phase
+        # What has ended stays ended.
+        assert phase not in (Phase.COMPLETE, Phase.TIMED_OUT, Phase.FAILED)

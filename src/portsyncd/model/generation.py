@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from portsyncd.model.commands import Command, Look, OldLinks, Produce, Remember, SetHash, SetLinksDown, Snapshot
-from portsyncd.model.warm import Start, WarmState, settle, timer_seconds
+from portsyncd.model.warm import InitialSync, Phase, Start, WarmState, settle, timer_seconds
 from portsyncd.wire import schema
 from portsyncd.wire.producer import set_row
 
@@ -64,8 +64,9 @@ class Generation:
         self._old_decided = False
         self._remember_due = False
         self._down_due = False
-        self._reconciled = True
-        self._warm_deadline = 0.0
+        self.initial = InitialSync()
+        # A warm start ends with the row's state "reconciled".
+        self._reconciled_due = False
 
     @property
     def warm(self) -> bool:
@@ -99,7 +100,7 @@ class Generation:
         self._maybe_announced = self._maybe_initialized = False
         self._remembered = remembered
         if self._established or bereft:
-            start = self._restart(snapshot, fresh_id)
+            start = self._restart(snapshot, fresh_id, now)
         else:
             self.id = snapshot.generation or self.id or fresh_id
             start = self._start or self._settle(snapshot, now)
@@ -111,12 +112,13 @@ class Generation:
             return snapshot.generation == self.id
         return snapshot.config_done and self._confirmed
 
-    def _restart(self, snapshot: Snapshot, fresh_id: str) -> Start:
+    def _restart(self, snapshot: Snapshot, fresh_id: str, now: float) -> Start:
         """Another generation under a running process: what a warm start relies on is gone, and the links that have been
         followed are kept, none is set down."""
         self.id = snapshot.generation or fresh_id
         self._established = self.announced = self.initialized = False
-        self._reconciled = True
+        self.initial.flushed(now)
+        self._reconciled_due = False
         self.old.clear()
         self._old_decided = self._remember_due = True
         self._down_due = False
@@ -132,8 +134,8 @@ class Generation:
         if self._start.warm:
             self.announced = self._confirmed = True
             self.initialized = snapshot.init_done
-            self._reconciled = False
-            self._warm_deadline = now + timer_seconds(snapshot.warm_timer, self._policy.eoiu_timeout)
+        seconds = timer_seconds(snapshot.warm_timer, self._policy.eoiu_timeout)
+        self.initial.settle(warm=self._start.warm, now=now, seconds=seconds)
         return self._start
 
     def _owe_start_rows(self, start: Start) -> None:
@@ -177,7 +179,10 @@ class Generation:
 
     def preparation(self) -> Command | None:
         """What comes before everything else in this session."""
-        return self._rows[0] if self._rows else None
+        if self._rows:
+            return self._rows[0]
+        # Out of time, perhaps before the first dump, which the rest waits for.
+        return _RECONCILED_ROW if self._reconciled_due and self.initial.phase is Phase.TIMED_OUT else None
 
     def announcement(self) -> Command | None:
         """What comes before the first port write of this generation; asked for once the first full read is in."""
@@ -201,7 +206,11 @@ class Generation:
         """What comes when no port owes Redis a write. ready: every expected port is published."""
         if ready and not self.initialized:
             return Produce((set_row(schema.PORT_INIT_DONE, {"lanes": "0"}),))
-        return None if self._reconciled else _RECONCILED_ROW
+        return _RECONCILED_ROW if self._reconciled_due else None
+
+    def written(self, now: float) -> None:
+        """No port owes Redis a write."""
+        self._reconciled_due |= self.initial.written(now) and self.warm
 
     # ---- what was answered
 
@@ -222,7 +231,7 @@ class Generation:
             case SetHash(key=schema.GENERATION_KEY) if self.warm:
                 self._established = True
             case SetHash() if command is _RECONCILED_ROW:
-                self._reconciled = True
+                self._reconciled_due = False
             case _:
                 pass
 
@@ -254,8 +263,8 @@ class Generation:
         return not self._confirmed
 
     def out_of_time(self, now: float) -> bool:
-        """Whether a warm start's first sync just ran out of time; it is completed then."""
-        if self._reconciled or now < self._warm_deadline:
+        """Whether the initial sync just ran out of time; it is completed then."""
+        if not self.initial.out_of_time(now):
             return False
-        self._rows.append(_RECONCILED_ROW)
+        self._reconciled_due = self.warm
         return True

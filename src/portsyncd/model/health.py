@@ -309,6 +309,21 @@ def _certificates(report: Report, _: Thresholds) -> Check:
     )
 
 
+# What follows when it cannot be written.
+_STORED: Final = {
+    "port_state": "The state of the ports cannot be saved: {}. The port sync goes on; the next start will know an older "
+    "state, or none.",
+    "history": "The history cannot be written: {}. The port sync goes on; analytics lack what happens meanwhile.",
+}
+
+
+def _storage(report: Report, _: Thresholds) -> Check:
+    """Degraded while something that is kept cannot be written."""
+    said = [_STORED[what].format(_clause(problem)) for what, problem in report.storage.items() if problem]
+    status = Status.DEGRADED if said else Status.HEALTHY
+    return Check(status, " ".join(said), {what: problem or None for what, problem in report.storage.items()})
+
+
 # By name, in the order of /health.
 CHECKS: Final[Mapping[str, Callable[[Report, Thresholds], Check]]] = MappingProxyType(
     {
@@ -325,6 +340,7 @@ CHECKS: Final[Mapping[str, Callable[[Report, Thresholds], Check]]] = MappingProx
         "services": _services,
         "metrics_endpoint": _endpoint,
         "certificates": _certificates,
+        "storage": _storage,
     }
 )
 

@@ -5,7 +5,7 @@ may come after it moved. So a removal counts only for the ifindex that owns the 
 gave to another ifindex simply has a new owner.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from portsyncd.model.ports import Fields, Verdict, flap_count, judge, published_fields
@@ -43,6 +43,10 @@ class LinkView:
 
     def __len__(self) -> int:
         return len(self._owners)
+
+    def restore(self, names: Mapping[int, str]) -> None:
+        """Begin with these ports, by ifindex: what a former process knew when the events began that come now."""
+        self._names, self._owners = dict(names), {name: ifindex for ifindex, name in names.items()}
 
     def name_of(self, ifindex: int) -> str | None:
         """The name under which this ifindex is a port."""

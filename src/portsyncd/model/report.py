@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from portsyncd.model.performance import Demands
+from portsyncd.model.port import Port
 from portsyncd.model.ports import SUB_INTERFACE_SEPARATOR
-from portsyncd.model.sync import Port
 
 # "Recent" is this many seconds for events and writes, and for restarts of a service.
 RECENT_SECONDS: Final = 60.0
@@ -97,7 +97,8 @@ class Report:
     the latter have been too few although Redis answers.
 
     initialized: PortInitDone is out. awaited: expected ports without a link; pending: links without an APPL_DB entry.
-    endpoint: None where it is not enabled.
+    endpoint: None where it is not enabled. storage: for what is kept on disk (port_state, history) why it cannot be
+    written, "" where it can.
     """
 
     redis_connected: bool = True
@@ -128,6 +129,7 @@ class Report:
     pending: Sequence[WaitingPort] = ()
     services: Sequence[ServiceReport] = ()
     endpoint: EndpointReport | None = None
+    storage: Mapping[str, str] = field(default_factory=dict)
 
 
 def count_held(ports: Mapping[str, Port], pending: Collection[str], now: float) -> tuple[int, int]:

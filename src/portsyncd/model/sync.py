@@ -17,133 +17,21 @@ Rules, in their order of precedence in ``next``:
 6. PortInitDone when every expected port has been acknowledged.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple, Protocol
 
 from portsyncd.model.commands import Command, Look, OldLinks, Op, PortWrite, Snapshot, WaitForPorts, WritePorts
 from portsyncd.model.generation import Generation, Policy
 from portsyncd.model.links import Link
 from portsyncd.model.mailbox import Conflated, Synced
-from portsyncd.model.ports import SUB_INTERFACE_SEPARATOR, UNKNOWN, Fields, admin_up, is_front_panel, oper_up
+from portsyncd.model.port import Counted, Flapped, Port
+from portsyncd.model.ports import SUB_INTERFACE_SEPARATOR, UNKNOWN, admin_up, is_front_panel
+from portsyncd.model.saved import Saved, SavedPort
 from portsyncd.wire import schema
 
 # Ports per script call: Redis serves nobody else meanwhile (about 9 us a port).
 WRITES_PER_COMMAND = 512
-
-
-class PortCounters(NamedTuple):
-    """What is counted for one name since the daemon knows it.
-
-    flaps: carrier losses, by the kernel's own counter. ups, downs: oper transitions; a link that goes away goes down.
-    written: writes that Redis acknowledged. failed: writes that Redis refused, or whose outcome is not known; one that
-    was put off because APPL_DB has no such port is neither.
-    """
-
-    flaps: int
-    ups: int
-    downs: int
-    written: int
-    failed: int
-
-
-class Counted(Protocol):
-    """Whatever carries the counts of ``PortCounters``: a sample of them, or the port itself, whose counts move on."""
-
-    @property
-    def flaps(self) -> int:
-        """Carrier losses."""
-
-    @property
-    def ups(self) -> int:
-        """Transitions to oper up."""
-
-    @property
-    def downs(self) -> int:
-        """Transitions to oper down."""
-
-    @property
-    def written(self) -> int:
-        """Writes that Redis acknowledged."""
-
-    @property
-    def failed(self) -> int:
-        """Writes that Redis refused, or whose outcome is not known."""
-
-
-class Port:
-    """What is known of one name.
-
-    link: the link to publish; None when there is none, or only an old one. old: its link is from before the generation.
-    held: what STATE_DB holds of ours; None when it has no entry of ours. recreated: the entry goes before the next
-    write. rewrite: the next write goes out even if nothing differs. since: when ``link`` last appeared or went;
-    changed: when its state last changed (both monotonic seconds). flaps, ups, downs, written, failed: see
-    ``PortCounters``.
-    """
-
-    __slots__ = (
-        "changed",
-        "downs",
-        "failed",
-        "flaps",
-        "held",
-        "link",
-        "old",
-        "recreated",
-        "rewrite",
-        "since",
-        "ups",
-        "written",
-    )
-
-    def __init__(self, now: float) -> None:
-        self.link: Link | None = None
-        self.old = False
-        self.held: Fields | None = None
-        self.recreated = False
-        self.rewrite = False
-        self.since = now
-        self.changed = now
-        self.flaps = self.ups = self.downs = 0
-        self.written = self.failed = 0
-
-    @property
-    def published(self) -> bool:
-        """Redis acknowledged a state of the present link."""
-        return self.link is not None and self.held is not None and self.held is not UNKNOWN
-
-    def owed(self) -> Op | None:
-        """The kind of write that brings Redis up to date; None when it is."""
-        if self.link is None:
-            return None if self.held is None else Op.DELETE
-        if self.recreated and self.held is not None:
-            return Op.REPLACE
-        return Op.SET if self.rewrite or self.held != self.link.fields else None
-
-    def set_aside(self, now: float) -> None:
-        """The link turned out to be an old one."""
-        self.count(self.link, None)
-        self.old, self.link, self.rewrite, self.since = True, None, False, now
-
-    def count(self, before: Link | None, after: Link | None, *, anew: bool = False) -> None:
-        """Count what lies between two states of the link. anew: the one is gone, and the other was made after it.
-
-        The kernel counts carrier losses even where their events were folded away or lost. Before each loss but the first
-        the link must have come up again, and after the last one it may have: the difference tells.
-        """
-        losses = 0
-        if before is not None and after is not None and not anew:
-            # The kernel's counter has 32 bits, and begins again at 0.
-            losses = max(after.flaps - before.flaps, 0)
-            if not losses and before.fields[1] == after.fields[1]:
-                return
-            self.flaps += losses
-        was_up = before is not None and oper_up(before.fields)
-        is_up = after is not None and oper_up(after.fields)
-        downs = max(losses, was_up and (anew or not is_up))
-        self.downs += downs
-        self.ups += downs + is_up - was_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +62,41 @@ class PortSync:
         self._unready: set[str] = set()
         self._dumped = False
         self._released = False
+        # Moves on when there is something new to be saved.
+        self.revision = 0
+        # What the last process knew, of names that this one has not heard of yet; see ``Saved``.
+        self._saved: dict[str, SavedPort] = {}
+        # Who has flapped since somebody asked.
+        self._flaps: dict[str, Flapped] = {}
+        self._awaited_for: dict[str, float] = {}
 
     # ---- what came in
+
+    def restore(self, saved: Saved) -> None:
+        """What the last process knew; before anything else comes in."""
+        self._saved = dict(saved.ports) if saved.trusted else _counts_alone(saved.ports)
+        self._awaited_for = {name: seconds + saved.age for name, seconds in saved.awaited.items()}
+
+    def _recall(self, port: Port, name: str) -> Link | None:
+        """The first that this process hears of a name: its link as the last one knew it, whose counts go on."""
+        saved = self._saved.pop(name, None)
+        if saved is None:
+            return None
+        port.recall(saved)
+        return Link(saved.ifindex, saved.fields, saved.carrier_losses) if saved.ifindex else None
+
+    def save(self, penalties: Mapping[str, float]) -> Iterator[tuple[str, SavedPort]]:
+        """What the next process has to know, name by name. penalties: of flaps, 0 where there is none."""
+        for name, port in list(self.ports.items()):
+            yield name, port.saved(penalties.get(name, 0.0))
+        # Not heard of yet; after those of which Redis alone has been heard.
+        for name, saved in list(self._saved.items()):
+            yield name, saved._replace(penalty=penalties.get(name, 0.0))
+
+    def take_flaps(self) -> Mapping[str, Flapped]:
+        """Who has lost its carrier since the last call, this process' start at first, and how often."""
+        flaps, self._flaps = self._flaps, {}
+        return flaps
 
     def begin(self, snapshot: Snapshot, *, fresh_id: str, remembered: OldLinks | None, now: float) -> bool:
         """A session begins; True: so does a generation. fresh_id: its id, should APPL_DB have none; remembered: what
@@ -203,7 +124,8 @@ class PortSync:
             names: Iterable[str] = (n for n in snapshot.config_ports if is_front_panel(n, self._prefixes))
         else:
             names = self._expected.keys() & snapshot.config_ports.keys()
-        self._expected = {name: self._expected.get(name, now) for name in names}
+        self._expected = {name: self._expected.get(name, now - self._awaited_for.get(name, 0.0)) for name in names}
+        self._awaited_for.clear()
         self._unready = {name for name in self._expected if not self._is_ready(name)}
         return anew
 
@@ -213,6 +135,7 @@ class PortSync:
 
     def take(self, changes: Mapping[str, Conflated], now: float) -> None:
         """Links changed."""
+        self.revision += bool(changes)
         for name, change in changes.items():
             if change.deleted:
                 self.generation.forget_old(set(change.deleted))
@@ -222,12 +145,13 @@ class PortSync:
                 if change.link is None:
                     continue
                 port = self.ports[name] = Port(now)
-            self._change(port, change, now)
+            self._change(name, port, change, now)
             self._consider(name, port)
             self._recount(name)
+        self._settle(now)
 
-    def _change(self, port: Port, change: Conflated, now: float) -> None:
-        link, before = change.link, port.link
+    def _change(self, name: str, port: Port, change: Conflated, now: float) -> None:
+        link, before = change.link, port.link or self._recall(port, name)
         port.old = link is not None and link.ifindex in self.generation.old
         if port.old:
             link = None
@@ -236,7 +160,13 @@ class PortSync:
         if before is None or link is None or link.fields != before.fields:
             port.changed = now
         port.recreated = port.recreated or change.removed
-        anew = before is not None and link is not None and (change.removed or link.ifindex != before.ifindex)
+        recalled = before is not port.link
+        anew = (
+            before is not None
+            and link is not None
+            # A count that went back is another link's, to which the kernel gave the same ifindex.
+            and (change.removed or link.ifindex != before.ifindex or (recalled and link.flaps < before.flaps))
+        )
         port.link = link
         if link is None:
             port.rewrite = False
@@ -245,11 +175,18 @@ class PortSync:
             port.rewrite = True
         if before is not None or self._dumped:
             # What the first full read finds has come about before.
+            counted = port.flaps
             port.count(before, link, anew=anew)
+            if port.flaps != counted:
+                earlier = self._flaps.get(name)
+                new = port.flaps - counted + (0 if earlier is None else earlier.new)
+                self._flaps[name] = Flapped(new, port.flaps)
         if link is not None and admin_up(link.fields):
             came_up = before is not None and not admin_up(before.fields)
-            # Redis may still hold what the link was before it went down.
-            port.rewrite = port.rewrite or change.dipped or came_up
+            # Redis may still hold what the link was before it went down. A link that lost its carrier while no process
+            # looked may have been set down and up meanwhile.
+            unseen = recalled and before is not None and link.flaps > before.flaps
+            port.rewrite = port.rewrite or change.dipped or came_up or unseen
 
     def synced(self, synced: Synced, now: float) -> None:
         """All links have been read; what they are came in by ``take`` before."""
@@ -271,6 +208,13 @@ class PortSync:
                 # An admin excursion may have gone unseen.
                 port.rewrite = True
                 self._consider(name, port)
+        if synced.certified:
+            self.generation.initial.received(now)
+            # What is still expected may come, and is another link then.
+            self._saved = _counts_alone(
+                {name: self._saved[name] for name in self._saved.keys() & self._expected.keys()}
+            )
+        self._settle(now)
 
     def woken(self, names: Iterable[str]) -> None:
         """The APPL_DB entries of these names may have appeared."""
@@ -282,6 +226,7 @@ class PortSync:
 
     def config_ports_are(self, names: Collection[str]) -> None:
         """CONFIG_DB's PORT keys as they are now: what was deleted is expected no longer."""
+        self.revision += 1
         for name in self._expected.keys() - set(names):
             del self._expected[name]
             self._unready.discard(name)
@@ -331,6 +276,7 @@ class PortSync:
             self._waited_for = command.names
         else:
             self.generation.done(command)
+        self._settle(now)
 
     def _acknowledge(self, write: PortWrite, *, carried_out: bool, now: float) -> None:
         name, op, fields = write
@@ -340,6 +286,9 @@ class PortSync:
             port.held = None
         if carried_out:
             port.written += 1
+            # That it is owed no longer is worth to be known.
+            self.revision += port.rewrite or port.recreated
+            self.generation.initial.wrote(1)
             port.held = fields
             port.recreated = port.rewrite = False
             self.pending.pop(name, None)
@@ -374,6 +323,11 @@ class PortSync:
         port.recreated = False
         if port.link is None and not port.old and name not in self._expected:
             del self.ports[name]
+
+    def _settle(self, now: float) -> None:
+        # What Redis has and the dump lacked is removed as soon as the kernel says that it is gone.
+        if self.generation.initial.running and self.in_sync and not self._unproven:
+            self.generation.written(now)
 
     def _is_ready(self, name: str) -> bool:
         port = self.ports.get(name)
@@ -438,3 +392,8 @@ class PortSync:
         unready = map(self.ports.get, self._unready)
         awaited = sum(port is None or port.link is None for port in unready)
         return {"up": up, "down": len(oper_states) - up, "awaited": awaited, "pending": len(self.pending_ports())}
+
+
+def _counts_alone(ports: Mapping[str, SavedPort]) -> dict[str, SavedPort]:
+    """Without what means something for the link that they had."""
+    return {name: saved._replace(ifindex=0, owed="") for name, saved in ports.items()}
