@@ -16,6 +16,7 @@ from prometheus_client.openmetrics import exposition
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from portsyncd.analytics.analysis import Analysis, FlappingPort, Limit, SeriesAnalysis, Summary, Trend
 from portsyncd.metrics import (
     CATALOGUE,
     CONTENT_TYPE_OPENMETRICS,
@@ -23,12 +24,14 @@ from portsyncd.metrics import (
     EVENT_LATENCY_BUCKETS,
     REDIS_LATENCY_BUCKETS,
     SYNC_DURATION_BUCKETS,
+    Chronicle,
     Facts,
     Histogram,
     Metrics,
     PortCounters,
     WebFacts,
 )
+from portsyncd.wire.statefile import Flaw
 
 SCRAPES: Final = Path(__file__).parent / "data" / "scrapes"
 ODD_NAME: Final = 'Ethernet"4\\ \n'
@@ -40,6 +43,33 @@ def histogram(bounds: Sequence[float], *values: float) -> Histogram:
     return made
 
 
+ANALYSIS: Final = Analysis(
+    at=1_763_000_000.0,
+    since=1_762_913_600.0,
+    starts=4,
+    restarts=3,
+    recovery_success=0.75,
+    corruption_recovery=1.0,
+    eoiu_timeouts=0.25,
+    events_per_restart=1234.5,
+    availability=0.9999,
+    last_healthy_restart=1_762_999_002.0,
+    eoiu_latency=Summary(4, 0.1, 0.9, 0.3, 0.2, 0.8, 0.85),
+    restart_limit=Limit(6, 5, 3600.0, exceeded=True),
+    event_limit=Limit(10, 1000, 60.0, exceeded=False),
+    series={
+        "flaps": SeriesAnalysis(
+            Summary(9, 0.0, 9.0, 1.0, 0.0, 5.0, 9.0), Trend("rising", 2.5, 0.01), latest_score=-4.5
+        ),
+        "memory_bytes": SeriesAnalysis(Summary(2, 1.0, 2.0, 1.5, 1.5, 2.0, 2.0), Trend("steady", 100.0, 1.0)),
+        "latency_p99": SeriesAnalysis(None, None),
+    },
+    flapping=[
+        FlappingPort("Ethernet0", 3, 2600.5, suppressed=True, crosses_in=0.0),
+        FlappingPort(ODD_NAME, 1, 800.0, suppressed=False, crosses_in=300.5),
+        FlappingPort("Ethernet8", 1, 400.0, suppressed=False, crosses_in=None),
+    ],
+)
 FACTS: Final = Facts(
     uptime=3600.25,
     memory_bytes=55_000_000,
@@ -64,12 +94,24 @@ FACTS: Final = Facts(
     last_certified_sync=1_763_000_000.5,
     resyncs={"start": 1, "overrun": 2, "operator": 1},
     restarts={"reader": 1, "writer": 0},
-    warm_restarts=1,
-    cold_starts=0,
-    eoiu_detected=1,
-    eoiu_timeouts=0,
-    last_warm_restart=1_762_999_000.0,
-    last_eoiu=1_762_999_001.0,
+    chronicle=Chronicle(
+        warm_restarts=1,
+        cold_starts=2,
+        eoiu_detected=3,
+        eoiu_timeouts=4,
+        state_recoveries=5,
+        corruptions_detected=6,
+        backups_created=7,
+        backups_cleaned=8,
+        last_warm_restart=1_762_999_000.0,
+        last_eoiu=1_762_999_001.0,
+        last_state_recovery=1_762_998_999.0,
+        last_corruption=1_762_998_998.0,
+    ),
+    set_aside={"corrupt": 2},
+    storage={"port_state": True, "history": False},
+    analysis=ANALYSIS,
+    flap_penalties={"Ethernet0": 2600.5, ODD_NAME: 800.0},
     web=WebFacts(
         handshake_failures={"no_certificate": 2, "expired": 0},
         reloads={"applied": 1},
@@ -81,8 +123,11 @@ NOT_YET: Final = replace(
     FACTS,
     port_counters=[],
     last_certified_sync=None,
-    last_warm_restart=None,
-    last_eoiu=None,
+    chronicle=Chronicle(),
+    set_aside={},
+    storage={"port_state": True},
+    analysis=None,
+    flap_penalties={},
     resyncs={},
     web=WebFacts(),
 )
@@ -152,6 +197,21 @@ def test_the_same_in_openmetrics() -> None:
     assert text(metrics(), openmetrics=True).replace(python(), "PYTHON") == golden
 
 
+ANALYZED: Final = {
+    "portsyncd_recovery_success_ratio",
+    "portsyncd_corruption_recovery_ratio",
+    "portsyncd_eoiu_timeout_ratio",
+    "portsyncd_availability_ratio",
+    "portsyncd_events_per_restart",
+    "portsyncd_last_healthy_restart_timestamp_seconds",
+    "portsyncd_eoiu_latency_seconds",
+    "portsyncd_rate_limit_exceeded",
+    "portsyncd_series_trend_per_hour",
+    "portsyncd_series_anomaly_score",
+    "portsyncd_port_flap_threshold_seconds",
+}
+
+
 def python() -> str:
     return ".".join(map(str, sys.version_info[:3]))
 
@@ -162,6 +222,10 @@ def test_what_has_not_happened_is_absent() -> None:
         "portsyncd_last_certified_sync_timestamp_seconds",
         "portsyncd_last_warm_restart_timestamp_seconds",
         "portsyncd_last_eoiu_timestamp_seconds",
+        "portsyncd_last_state_recovery_timestamp_seconds",
+        "portsyncd_last_corruption_timestamp_seconds",
+        *ANALYZED,
+        "portsyncd_port_flap_penalty",
         "portsyncd_port_flaps",
         "portsyncd_port_transitions",
         "portsyncd_port_sync_success",
@@ -177,6 +241,8 @@ def test_what_can_happen_is_there_before_it_does() -> None:
         assert value(made, "portsyncd_resyncs_total", reason=reason) == 0
     for result in ("applied", "refused"):
         assert value(made, "portsyncd_tls_reloads_total", result=result) == 0
+    for flaw in Flaw:
+        assert value(made, "portsyncd_saved_files_set_aside_total", reason=flaw.value) == 0
 
 
 @pytest.mark.parametrize(("health", "status"), [("healthy", 1.0), ("degraded", 0.5), ("unhealthy", 0.0)])
@@ -192,6 +258,33 @@ def test_health_as_a_number_and_as_a_state(health: str, status: float) -> None:
 def test_saturation_is_a_share_of_the_bound() -> None:
     assert value(metrics(), "portsyncd_queue_saturation_ratio") == 0.25
     assert value(metrics(replace(FACTS, queue_depth=0, queue_bound=0)), "portsyncd_queue_saturation_ratio") == 0
+
+
+def test_what_can_be_written_is_told_where_it_is_kept() -> None:
+    assert value(metrics(), "portsyncd_storage_writable", what="port_state") == 1
+    assert value(metrics(), "portsyncd_storage_writable", what="history") == 0
+    assert value(metrics(NOT_YET), "portsyncd_storage_writable", what="history") is None
+
+
+def test_an_analysis_of_nothing_tells_nothing() -> None:
+    nothing = families(metrics(replace(FACTS, analysis=Analysis(at=1.0, since=0.0))))
+    assert families(metrics()).keys() - nothing.keys() == ANALYZED
+
+
+def test_only_what_is_significant_is_a_trend_and_what_has_no_values_has_no_score() -> None:
+    made = metrics()
+    assert value(made, "portsyncd_series_trend_per_hour", series="flaps") == 2.5
+    assert value(made, "portsyncd_series_trend_per_hour", series="memory_bytes") == 0
+    assert value(made, "portsyncd_series_trend_per_hour", series="latency_p99") is None
+    assert value(made, "portsyncd_series_anomaly_score", series="flaps") == -4.5
+    assert value(made, "portsyncd_series_anomaly_score", series="latency_p99") is None
+
+
+def test_a_port_that_will_not_cross_the_threshold_has_no_time_for_it() -> None:
+    made = metrics()
+    assert value(made, "portsyncd_port_flap_threshold_seconds", port="Ethernet0") == 0
+    assert value(made, "portsyncd_port_flap_threshold_seconds", port=ODD_NAME) == 300.5
+    assert value(made, "portsyncd_port_flap_threshold_seconds", port="Ethernet8") is None
 
 
 def test_the_registry_is_its_own_and_has_the_ports_too() -> None:
@@ -233,10 +326,13 @@ def test_one_look_is_taken_for_a_scrape() -> None:
 
 def test_many_ports_come_in_many_slices_and_none_is_empty() -> None:
     many = [(f"Ethernet{number}", PortCounters(1, 2, 3, 4, 5)) for number in range(2000)]
-    slices = list(metrics(replace(FACTS, port_counters=many), process=True).render(openmetrics=True))
+    penalties = {name: 1000.0 for name, _ in many}
+    facts = replace(FACTS, port_counters=many, flap_penalties=penalties)
+    slices = list(metrics(facts, process=True).render(openmetrics=True))
     assert all(slices)
     assert max(part.count("\n") for part in slices) < 300
-    assert len(slices) > 2000 * 5 / 300
+    assert len(slices) > 2000 * 6 / 300
+    assert "".join(slices).count("portsyncd_port_flap_penalty{") == 2000
 
 
 # ---- the text and the library
@@ -247,6 +343,17 @@ def test_the_library_renders_the_same_text(facts: Facts) -> None:
     made = metrics(facts)
     assert text(made).encode() == generate_latest(made.registry)
     assert text(made, openmetrics=True).encode() == exposition.generate_latest(made.registry)  # type: ignore[no-untyped-call]
+
+
+def test_the_samples_are_those_of_the_registry() -> None:
+    many = [(f"Ethernet{number}", PortCounters(1, 2, 3, 4, 5)) for number in range(600)]
+    made = metrics(replace(FACTS, port_counters=many))
+    slices = list(made.samples())
+    collected = [sample for family in made.registry.collect() for sample in family.samples]
+    assert [(name, dict(labels), value) for part in slices for name, labels, value in part] == [
+        (sample.name, sample.labels, sample.value) for sample in collected
+    ]
+    assert max(map(len, slices)) < 300
 
 
 counts = st.integers(0, 1 << 40)
@@ -260,6 +367,12 @@ def test_it_does_for_ports_of_any_name(ports: Mapping[str, PortCounters]) -> Non
     made = metrics(replace(FACTS, port_counters=list(ports.items())))
     assert text(made).encode() == generate_latest(made.registry)
     assert text(made, openmetrics=True).encode() == exposition.generate_latest(made.registry)  # type: ignore[no-untyped-call]
+
+
+@given(st.floats() | st.integers(-(1 << 60), 1 << 60))
+def test_it_does_for_any_number(number: float) -> None:
+    made = metrics(replace(FACTS, flap_penalties={"Ethernet0": number}))
+    assert text(made).encode() == generate_latest(made.registry)
 
 
 @given(st.dictionaries(names.filter(lambda name: "\r" not in name), counts, max_size=4))

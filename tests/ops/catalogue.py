@@ -13,6 +13,7 @@ from portsyncd.metrics import (
     EVENT_LATENCY_BUCKETS,
     REDIS_LATENCY_BUCKETS,
     SYNC_DURATION_BUCKETS,
+    Chronicle,
     Facts,
     Family,
     Histogram,
@@ -22,17 +23,6 @@ from portsyncd.metrics import (
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "metrics.md"
 
-# Recorded under their earlier names as soon as the daemon exports them; nothing else may need them.
-LATER: Final = frozenset(
-    {
-        "portsyncd_state_recoveries_total",
-        "portsyncd_corruptions_detected_total",
-        "portsyncd_backups_created_total",
-        "portsyncd_backups_cleaned_total",
-        "portsyncd_last_state_recovery_timestamp_seconds",
-        "portsyncd_last_corruption_timestamp_seconds",
-    }
-)
 _PART: Final = re.compile(r"(<!-- generated: metrics -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -58,12 +48,11 @@ def just_started() -> Facts:
         last_certified_sync=None,
         resyncs={},
         restarts={},
-        warm_restarts=0,
-        cold_starts=0,
-        eoiu_detected=0,
-        eoiu_timeouts=0,
-        last_warm_restart=None,
-        last_eoiu=None,
+        chronicle=Chronicle(),
+        set_aside={},
+        storage={"port_state": True, "history": True},
+        analysis=None,
+        flap_penalties={},
         web=WebFacts(),
     )
 
