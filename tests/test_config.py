@@ -131,7 +131,7 @@ def test_sections_of_features_that_do_not_exist_are_refused(key: str) -> None:
     assert "unknown section" in problems_of(f"[{section}]\n{name} = true")[0]
 
 
-@pytest.mark.parametrize("key", ["warm_restart.state_file", "health.enable_watchdog"])
+@pytest.mark.parametrize("key", ["health.enable_watchdog", "health.watchdog_interval_secs"])
 def test_keys_of_features_that_do_not_exist_are_refused(key: str) -> None:
     assert "unknown " in problems_of(f"{key} = true")[0]
 

@@ -1,9 +1,11 @@
 """The composition root in process: its services on fakes, its signals real. As a process of its own: ``tests/e2e``."""
 
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,18 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portsyncd import daemon, logs
+from portsyncd.analytics.analysis import Analysis, analyze
+from portsyncd.analytics.history import History
+from portsyncd.backends import export, history
+from portsyncd.backends.base import DescriptorStore
 from portsyncd.backends.connection import Access
-from portsyncd.config import Config, DaemonConfig, DatabaseConfig, MetricsConfig, NetlinkConfig
+from portsyncd.config import Config, DaemonConfig, DatabaseConfig, MetricsConfig, NetlinkConfig, WarmRestartConfig
 from portsyncd.daemon import Daemon
 from portsyncd.errors import EXIT_OK, BudgetExhaustedError, ConfigError, NoPermissionError
+from portsyncd.services.recorder import Recorder
 from portsyncd.testing.certificates import Certificates
-from portsyncd.testing.fake_files import FakeOldLinks
+from portsyncd.testing.fake_files import FakeKept, FakeOldLinks
+from portsyncd.testing.fake_history import FakeHistory
 from portsyncd.testing.fake_kernel import FakeKernel
 from portsyncd.testing.fake_links import FakeLinkSource
 from portsyncd.testing.fake_redis import FakeRedis
@@ -26,7 +34,16 @@ from portsyncd.testing.fake_store import FakeStore
 from portsyncd.wire.database_config import Database, Endpoint
 
 # Nothing of this machine counts.
-ALONE = Config(database=DatabaseConfig(database_config=""), metrics=MetricsConfig(enabled=False))
+ALONE = Config(
+    database=DatabaseConfig(database_config=""),
+    warm_restart=WarmRestartConfig(state_file=""),
+    metrics=MetricsConfig(enabled=False, storage_path=""),
+)
+KEEPING = replace(
+    ALONE,
+    warm_restart=WarmRestartConfig(state_file="state.json"),
+    metrics=MetricsConfig(enabled=False, storage_path="metrics", sample_interval_secs=10.0),
+)
 PORT = "Ethernet0"
 
 
@@ -36,6 +53,8 @@ class World:
     def __init__(self, log: list[Any]) -> None:
         self.kernel = FakeKernel()
         self.redis = FakeRedis()
+        self.kept = {name: FakeKept() for name in ("state.json", "counters.json")}
+        self.history = FakeHistory()
         self.log = log
 
     def load_config(self) -> None:
@@ -54,6 +73,11 @@ class World:
         return self.redis.client(6).hgetall(f"PORT_TABLE|{PORT}").get("mtu", "")
 
 
+async def analyze_here(past: History, now: float) -> Analysis:
+    """A thread would not hold the test's clock."""
+    return analyze(past, now)
+
+
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     with structlog.testing.capture_logs() as log:
@@ -68,12 +92,17 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.setattr(daemon, "NetlinkSource", source)
         monkeypatch.setattr(daemon, "RedisStore", store)
         monkeypatch.setattr(daemon, "OldLinksFile", lambda _folder: FakeOldLinks())
+        monkeypatch.setattr(daemon, "KeptFile", lambda path, **_options: made.kept[path.name])
+        monkeypatch.setattr(daemon, "Recorder", partial(Recorder, compute=analyze_here))
+        monkeypatch.setattr(history, "HistoryFile", lambda *_options: made.history)
         yield made
     logs.set_level("info")
 
 
 @asynccontextmanager
-async def serving(config: Config = ALONE, reloaded: Config | ConfigError = ALONE) -> AsyncIterator[None]:
+async def serving(
+    config: Config = ALONE, reloaded: Config | ConfigError = ALONE, manager: DescriptorStore | None = None
+) -> AsyncIterator[None]:
     """``serve`` runs, and has done all that it can do now. It must have ended by itself when the block ends."""
 
     def reload() -> Config:
@@ -84,7 +113,7 @@ async def serving(config: Config = ALONE, reloaded: Config | ConfigError = ALONE
     ended = trio.Event()
 
     async def serve() -> None:
-        await daemon.serve(config, reload)
+        await daemon.serve(config, reload, manager)
         ended.set()
 
     async with trio.open_nursery() as nursery:
@@ -187,6 +216,35 @@ async def test_a_wrong_configuration_changes_nothing_at_hup(autojump_clock: Mock
     assert logs.is_enabled("info")
 
 
+class Passed:
+    """A service manager that has passed one descriptor. forgotten: names that it keeps no longer."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._passed = [("links", descriptor)]
+        self.forgotten: list[str] = []
+
+    def keep(self, _descriptor: int, _name: str) -> bool:
+        return True
+
+    def forget(self, name: str) -> None:
+        self.forgotten.append(name)
+
+    def take(self) -> list[tuple[str, int]]:
+        passed, self._passed = self._passed, []
+        return passed
+
+
+async def test_disabled_it_gives_up_what_a_former_process_left(autojump_clock: MockClock, world: World) -> None:
+    reading, writing = os.pipe()
+    manager = Passed(writing)
+    async with serving(replace(ALONE, daemon=DaemonConfig(enabled=False)), manager=manager):
+        await send(signal.SIGTERM)
+    assert manager.forgotten == ["links"]
+    # Nobody has the other end open any more.
+    assert os.read(reading, 1) == b""
+    os.close(reading)
+
+
 async def test_disabled_it_is_idle_until_told_to_stop(autojump_clock: MockClock, world: World) -> None:
     async with serving(replace(ALONE, daemon=DaemonConfig(enabled=False))):
         await send(signal.SIGUSR1)
@@ -240,7 +298,7 @@ async def test_what_only_the_operator_can_mend_ends_it(autojump_clock: MockClock
 def test_its_end_is_an_exit_code_or_the_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     raised: list[BaseException] = []
 
-    async def serve(_config: Config, _reload: object) -> None:
+    async def serve(_config: Config, _reload: object, _manager: object) -> None:
         if raised:
             raise raised[0]
 
@@ -308,3 +366,41 @@ def test_an_endpoint_that_would_let_in_whom_it_should_not_is_no_endpoint(
     monkeypatch.setattr("portsyncd.tls.selftest.problems", lambda: ["AES-128 would be accepted"])
     with pytest.raises(ConfigError, match="AES-128"):
         Daemon(Config(database=DatabaseConfig(database_config=""), metrics=MetricsConfig(**files)))
+
+
+# ---- what outlives it
+
+
+async def test_what_a_stop_has_left_the_next_process_takes_up(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported: list[str] = []
+
+    class FakeExporter:
+        def __init__(self, *_arguments: object) -> None:
+            pass
+
+        async def export(self) -> None:
+            exported.append("once")
+
+    monkeypatch.setattr(export, "Exporter", FakeExporter)
+    world.load_config()
+    async with serving(KEEPING):
+        world.bring_up()
+        await trio.sleep(15)
+        world.kernel.set(PORT, mtu=9001)
+        await wait_all_tasks_blocked()
+        await send(signal.SIGTERM)
+    assert world.kept["state.json"].content["ports"][PORT][0][3] == "9001"
+    assert world.kept["counters.json"].content["cold_starts"] == 1
+    assert [(start.stopped, start.outcome, start.healthy) for start in world.history.starts] == [(True, "eoiu", True)]
+    assert sum(sample.events for sample in world.history.samples) == world.history.starts[0].events > 0
+    assert world.history.samples[-1].health == 1.0
+    assert world.history.closed
+    assert exported == ["once"]
+    async with serving(KEEPING):
+        await trio.sleep(1)
+        await send(signal.SIGTERM)
+    assert [line["ports"] for line in world.said("restored the state of the ports")] == [1]
+    assert world.kept["counters.json"].content["cold_starts"] == 2
+    assert [start.restored for start in world.history.starts] == ["none", "file"]

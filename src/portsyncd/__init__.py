@@ -6,11 +6,12 @@ shell that waits, asks the core, and carries out the answer. Lowest layer first;
     errors.py    what can go wrong, who caused it, the exit codes
     wire/        pure: netlink datagrams, the socket filter, SONiC's schema, producer scripts, lists of databases
     model/       pure: the SONiC rules, the links' view, the mailbox, generations, PortSync, restarts and retries, health
+    analytics/   pure: what is kept of the past, and what follows from it: rates, trends, anomalies, flapping ports
     toml.py      TOML with line numbers
     rules.py     what the value of a configuration key may be
     config.py    every key with its default, rule and meaning; flags, environment, file -> Config
     logs.py      the log's form, and its level, which can change at any time
-    metrics.py   the catalogue: every metric's name, type, labels, unit and help
+    metrics/     the catalogue: every metric's name, type, labels, unit and help; how a scrape is rendered
     tls/         the TLS profile: certificates read, judged and made; contexts, self-test, why a handshake failed
     backends/    the edge to kernel, Redis and files; foreign errors become ours here. base.py: what services ask of it
     services/    Trio tasks: the reader hears the kernel, the writer tells Redis, the supervisor rebuilds what fails,

@@ -21,6 +21,7 @@ DEFAULT_FILE: Final = "/etc/sonic/portsyncd.conf"
 ENVIRONMENT_PREFIX: Final = "PORTSYNCD_"
 LOG_LEVELS: Final = ("debug", "info", "notice", "warning", "error")
 EXISTING_LINKS: Final = ("auto", "adopt", "reset")
+EXPORT_FORMATS: Final = ("prometheus", "json", "both")
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -112,12 +113,20 @@ class PerformanceConfig:
 
 @dataclass(frozen=True, slots=True)
 class WarmRestartConfig:
-    """Warm restart."""
+    """Warm restart, and what is kept of the ports over any restart."""
 
     enabled: bool = _key(True, rules.Flag(), "false: every start is a cold one, whatever STATE_DB says")
     eoiu_timeout_secs: float = _key(
         10.0, rules.Number(1, 9999), "a first sync that takes longer is completed and counted as a timeout"
     )
+    state_file: str = _key(
+        "/var/lib/sonic/portsyncd/port_state.json",
+        rules.Path(),
+        "what a restart has to know of the ports is kept here, with its backups beside it; empty: nowhere",
+    )
+    save_interval_secs: float = _key(30.0, rules.Number(1, 86400), "it is saved so often, where something changed")
+    max_backups: int = _key(10, rules.Whole(0, 1000), "earlier states that are kept, should the newest be damaged")
+    max_age_secs: float = _key(604800.0, rules.Number(1, 31536000), "a saved state that is older is not trusted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +148,26 @@ class MetricsConfig:
     )
     client_allowed_sans: tuple[str, ...] = _key(
         (), rules.Names(), "clients whose certificate has one of these subject alternative names; empty: all of the CA"
+    )
+    storage_path: str = _key(
+        "/var/lib/sonic/portsyncd/metrics",
+        rules.Path(),
+        "folder for what outlives a restart: counters, history, the export; empty: none of it is kept",
+    )
+    save_interval_secs: float = _key(
+        300.0,
+        rules.Number(1, 86400),
+        "metrics are exported, and counters looked at, so often; counters that change are saved at once",
+    )
+    sample_interval_secs: float = _key(30.0, rules.Number(1, 3600), "the history gets one sample in so many seconds")
+    retention_days: float = _key(30.0, rules.Number(0.01, 3650), "history older than this is deleted")
+    max_file_size_mb: int = _key(
+        100, rules.Whole(1, 100000), "history larger than this loses its oldest part, whatever its age"
+    )
+    export_format: str = _key(
+        "prometheus",
+        rules.Choice(EXPORT_FORMATS),
+        "files made in storage_path: portsyncd.prom for node_exporter's textfile collector, portsyncd.json, or both",
     )
 
 

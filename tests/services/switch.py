@@ -16,7 +16,7 @@ from portsyncd.services.reader import Reader
 from portsyncd.services.writer import Writer
 from portsyncd.testing.fake_files import FakeOldLinks
 from portsyncd.testing.fake_kernel import FakeKernel
-from portsyncd.testing.fake_links import FakeLinkSource
+from portsyncd.testing.fake_links import FakeDescriptorStore, FakeLinkSource
 from portsyncd.testing.fake_redis import FakeClient, FakeRedis
 from portsyncd.testing.fake_store import FakeStore
 from portsyncd.wire import schema
@@ -26,7 +26,8 @@ LOGGER: Final = "LOGGER|portsyncd"
 
 
 class FakeSwitch:
-    """resyncs: what the writer asked of the reader. levels: log levels that were set. ids: of the generations, in order."""
+    """resyncs: what the writer asked of the reader. levels: log levels that were set. ids: of the generations, in order.
+    descriptors: keeps the event socket over restarts, where there is somebody."""
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class FakeSwitch:
         self.kernel = FakeKernel()
         self.redis = FakeRedis(notify=notify)
         self.old_links = FakeOldLinks()
+        self.descriptors: FakeDescriptorStore | None = None
         self.resyncs: list[tuple[str, frozenset[str]]] = []
         self.levels: list[str] = []
         self.ids: list[str] = []
@@ -64,7 +66,12 @@ class FakeSwitch:
         )
 
     def _make_source(self) -> FakeLinkSource:
-        return FakeLinkSource(self.kernel, receive_buffer_bytes=self._buffer_bytes // 2, prefixes=self.policy.prefixes)
+        return FakeLinkSource(
+            self.kernel,
+            receive_buffer_bytes=self._buffer_bytes // 2,
+            prefixes=self.policy.prefixes,
+            store=self.descriptors,
+        )
 
     def _fresh_id(self) -> str:
         self.ids.append(f"generation {len(self.ids) + 1}")

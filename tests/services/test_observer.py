@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -11,18 +12,21 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from portsyncd.metrics import Metrics, WebFacts
+from portsyncd.analytics.analysis import Analysis
+from portsyncd.analytics.history import Outcome, Restored
+from portsyncd.metrics import Chronicle, Metrics, WebFacts
 from portsyncd.model.commands import PortWrite
 from portsyncd.model.health import AWAITED_SECONDS, PENDING_SECONDS, UNCERTIFIED_SECONDS
 from portsyncd.model.report import RECENT_SECONDS, SLOW_SECONDS
-from portsyncd.services.observer import NAMED_PORTS, resident_bytes
+from portsyncd.services.health_document import NAMED_PORTS
+from portsyncd.services.observer import resident_bytes
 from portsyncd.services.supervisor import Child
 from portsyncd.testing.fake_links import FakeLinkSource
 from portsyncd.testing.fake_redis import READONLY
 from portsyncd.testing.fake_store import FakeStore
 from portsyncd.wire.netlink import LinkMessage
 from tests.services.switch import TIMEOUT
-from tests.services.watching import NEW_YEAR, PORTS, ObservedSwitch, Web, observed
+from tests.services.watching import NEW_YEAR, NOTHING_KEPT, NOTHING_RECORDED, PORTS, ObservedSwitch, Web, observed
 
 
 @pytest.fixture
@@ -91,6 +95,7 @@ async def test_the_document_is_json_and_says_what_is_asked_for(autojump_clock: M
         "awaited_ports_total",
         "pending_ports",
         "pending_ports_total",
+        "analytics",
     }
     assert (document["status"], document["version"], document["since"]) == ("healthy", "1.2.3", "2026-01-01T00:00:01Z")
     assert document["checks"]["redis"] == {
@@ -465,9 +470,86 @@ async def test_the_facts_are_those_of_the_services(autojump_clock: MockClock) ->
         assert facts.resyncs == {"start": 1}
         assert facts.restarts == {"writer": 0, "reader": 0}
         assert {name for name, _ in facts.port_counters} == set(PORTS)
-        assert facts.last_eoiu == facts.last_certified_sync == NEW_YEAR
-        assert facts.last_warm_restart is None
+        assert facts.last_certified_sync == NEW_YEAR
         assert facts.web == WebFacts(web.handshake_failures, web.reloads, web.certificate_expiries, web.tls_profile)
+
+
+async def test_what_is_kept_is_what_keeper_and_recorder_say(autojump_clock: MockClock) -> None:
+    switch = ObservedSwitch()
+    chronicle = Chronicle(warm_restarts=4, last_corruption=NEW_YEAR - 1)
+    kept = replace(NOTHING_KEPT, chronicle=chronicle, set_aside={"corrupt": 1})
+    recorded = replace(NOTHING_RECORDED, analysis=Analysis(NEW_YEAR, 0.0), penalties={"Ethernet0": 1000.0})
+    async with observed(switch, keeper=lambda: kept, recorder=lambda: recorded) as observer:
+        facts = observer.facts()
+        assert (facts.chronicle, facts.set_aside) == (chronicle, {"corrupt": 1})
+        assert (facts.analysis, facts.flap_penalties) == (recorded.analysis, {"Ethernet0": 1000.0})
+        assert facts.storage == {"port_state": True, "history": True}
+    async with observed(ObservedSwitch()) as observer:
+        facts = observer.facts()
+        assert (facts.analysis, facts.flap_penalties, facts.storage) == (None, {}, {"port_state": True})
+
+
+async def test_the_history_gets_what_the_services_say_of_this_life(autojump_clock: MockClock) -> None:
+    switch = ObservedSwitch()
+    kept = replace(NOTHING_KEPT, restored=Restored.BACKUP, damaged=2)
+    async with observed(switch, keeper=lambda: kept) as observer:
+        await trio.sleep(60)
+        seen, writer = observer.observation(), switch.writer.statistics()
+        assert (seen.outcome, seen.warm, seen.restored, seen.damaged) == (Outcome.EOIU, False, Restored.BACKUP, 2)
+        assert writer.began_at is not None
+        assert writer.eoiu_at is not None
+        assert writer.ended_at is not None
+        assert seen.eoiu_seconds == writer.eoiu_at - writer.began_at
+        assert seen.sync_seconds == writer.ended_at - writer.began_at
+        assert (seen.ports, seen.differences) == (len(PORTS), writer.differences)
+        assert (seen.events, seen.resyncs, seen.queue_depth) == (writer.events_processed, 1, 0)
+        assert (seen.memory_bytes, seen.event_latency.counts) == (1 << 26, writer.event_latency.counts)
+
+
+async def test_a_start_whose_initial_sync_goes_on_is_open(autojump_clock: MockClock) -> None:
+    switch = ObservedSwitch()
+    switch.redis.stop()
+    async with observed(switch, brought_up=False) as observer:
+        await trio.sleep(10)
+        seen = observer.observation()
+        assert (seen.outcome, seen.eoiu_seconds, seen.sync_seconds, seen.healthy) == (Outcome.OPEN, None, None, False)
+
+
+async def test_the_history_gets_the_worst_health_since_it_asked_last(autojump_clock: MockClock) -> None:
+    switch = ObservedSwitch()
+    async with observed(switch) as observer:
+        await trio.sleep(60)
+        observer.observation()
+        await trio.sleep(60)
+        assert (observer.observation().health, observer.observation().healthy) == (1.0, True)
+        switch.redis.stop()
+        await trio.sleep(3)
+        switch.redis.start()
+        await trio.sleep(60)
+        assert [observer.observation().health for _ in range(2)] == [0.5, 1.0]
+        switch.redis.stop()
+        await trio.sleep(3)
+        assert [observer.observation().health for _ in range(2)] == [0.5, 0.5]
+        assert not observer.observation().healthy
+
+
+async def test_a_disk_that_cannot_be_written_degrades_until_it_can(autojump_clock: MockClock, log: list[Any]) -> None:
+    switch = ObservedSwitch()
+    kept, recorded = NOTHING_KEPT, NOTHING_RECORDED
+    async with observed(switch, keeper=lambda: kept, recorder=lambda: recorded) as observer:
+        assert await switch.statuses(10) == ["healthy"]
+        recorded = replace(recorded, problem="No space left on device")
+        await trio.sleep(1)
+        assert switch.failing() == {"storage"}
+        assert observer.facts().storage == {"port_state": True, "history": False}
+        kept = replace(kept, problem="Read-only file system")
+        health = observer.health()
+        assert health.status == "degraded"
+        assert "Read-only file system" in health.checks["storage"].reason
+        assert observer.facts().storage == {"port_state": False, "history": False}
+        kept, recorded = NOTHING_KEPT, NOTHING_RECORDED
+        assert await switch.statuses(10) == ["healthy"]
+    assert [line["status"] for line in log if line["event"] == "health changed"][-2:] == ["degraded", "healthy"]
 
 
 async def test_what_failed_and_what_was_folded_is_counted_wherever_it_was(autojump_clock: MockClock) -> None:

@@ -6,16 +6,22 @@ from dataclasses import dataclass, field
 
 import trio
 
+from portsyncd.analytics.history import Restored
+from portsyncd.metrics import Chronicle
 from portsyncd.model.health import Status
 from portsyncd.model.report import Thresholds
 from portsyncd.model.restart import RestartPolicy
+from portsyncd.services.keeper import KeeperStatistics
 from portsyncd.services.observer import Observer, WebStatistics
+from portsyncd.services.recorder import RecorderStatistics
 from portsyncd.services.supervisor import Child, Supervisor
 from tests.services.switch import FakeSwitch
 
 PORTS = ("Ethernet0", "Ethernet4")
 # 2026-01-01, as Unix seconds.
 NEW_YEAR = 1_767_225_600.0
+NOTHING_KEPT = KeeperStatistics(Chronicle(), {}, Restored.NONE, 0, "")
+NOTHING_RECORDED = RecorderStatistics(None, {}, samples=0, exported=0, problem="")
 
 
 @dataclass(slots=True)
@@ -79,6 +85,8 @@ class ObservedSwitch(FakeSwitch):
 async def observed(
     switch: ObservedSwitch,
     *others: Child,
+    keeper: Callable[[], KeeperStatistics] = lambda: NOTHING_KEPT,
+    recorder: Callable[[], RecorderStatistics] | None = None,
     web: Callable[[], WebStatistics] | None = None,
     ports: Sequence[str] = PORTS,
     brought_up: bool = True,
@@ -95,6 +103,8 @@ async def observed(
         switch.writer,
         switch.supervisor,
         switch.inbox,
+        keeper=keeper,
+        recorder=recorder,
         web=web,
         thresholds=Thresholds(),
         version="1.2.3",

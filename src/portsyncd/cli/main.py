@@ -14,6 +14,7 @@ import click
 
 from portsyncd import __version__
 from portsyncd.cli import render
+from portsyncd.cli.analytics import analytics
 from portsyncd.cli.certs import certs
 from portsyncd.config import DEFAULT_FILE, EXISTING_LINKS, LOG_LEVELS, Config, Override, load, read_databases
 from portsyncd.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNEXPECTED, EXIT_USAGE, ConfigError, PortsyncdError
@@ -39,6 +40,7 @@ Examples:
   portsyncd run --redis-socket /r.sock   Redis on a Unix socket
   portsyncd check-config my.conf         is it correct, what would be used
   portsyncd certs make certs             certificates for the metrics endpoint
+  portsyncd analytics --since 7d         what the past week says
 \b
 Configuration: flags win over environment, file, default.
   {DEFAULT_FILE}            TOML; need not exist
@@ -104,6 +106,7 @@ def cli() -> None:
 
 
 cli.add_command(certs)
+cli.add_command(analytics)
 
 
 @cli.command()
@@ -113,6 +116,7 @@ cli.add_command(certs)
 @click.option("--redis", metavar="HOST:PORT", callback=_tcp, help="Redis over TCP; an IPv6 address as [V6]:PORT.")
 @click.option("--namespace", metavar="NAME", help="On a switch with several ASICs: which one, as in asic0.")
 @click.option("--existing-links", type=click.Choice(EXISTING_LINKS), help="What to do with links of an earlier life.")
+@click.option("--state-file", metavar="PATH", help="Where the state of the ports is kept over restarts.")
 @click.option("--metrics-enabled", type=click.Choice(("true", "false")), help="Whether there is a metrics endpoint.")
 @click.option("--metrics-addr", metavar="[V6]:PORT", help="Where the metrics endpoint listens.")
 @click.option("--metrics-cert", metavar="PATH", help="The endpoint's certificate.")
@@ -198,6 +202,7 @@ def _overrides(
     redis: Endpoint | None,
     namespace: str | None,
     existing_links: str | None,
+    state_file: str | None,
     metrics_enabled: str | None,
     metrics_addr: str | None,
     metrics_cert: str | None,
@@ -212,6 +217,7 @@ def _overrides(
         "database.unix_socket_path": ("--redis-socket", redis_socket),
         "database.namespace": ("--namespace", namespace),
         "netlink.existing_links": ("--existing-links", existing_links),
+        "warm_restart.state_file": ("--state-file", state_file),
         "metrics.enabled": ("--metrics-enabled", metrics_enabled),
         "metrics.listen": ("--metrics-addr", metrics_addr),
         "metrics.cert": ("--metrics-cert", metrics_cert),

@@ -5,13 +5,14 @@ asks or not: how long something has lasted is known even if the last question wa
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import trio
 
+from portsyncd.analytics.history import Outcome
 from portsyncd.logs import get_logger
 from portsyncd.metrics import Facts, WebFacts
 from portsyncd.model.health import Health, Status, judge
@@ -27,8 +28,12 @@ from portsyncd.model.report import (
     WaitingPort,
     count_held,
 )
+from portsyncd.model.warm import Phase
+from portsyncd.services import health_document
 from portsyncd.services.inbox import Inbox, InboxStatistics
+from portsyncd.services.keeper import KeeperStatistics
 from portsyncd.services.reader import Reader, ReaderStatistics
+from portsyncd.services.recorder import Observation, RecorderStatistics
 from portsyncd.services.supervisor import ChildState, ChildStatistics, SupervisorStatistics
 from portsyncd.services.watches import Calendar, Growth, Stretch
 from portsyncd.services.writer import Writer, WriterStatistics
@@ -36,8 +41,8 @@ from portsyncd.services.writer import Writer, WriterStatistics
 log = get_logger()
 
 LOOK_SECONDS = 1.0
-# Ports that /health names; of the others it tells the number.
-NAMED_PORTS = 64
+# How the initial sync ended, once it has.
+_OUTCOMES = {Phase.COMPLETE: Outcome.EOIU, Phase.TIMED_OUT: Outcome.TIMEOUT, Phase.FAILED: Outcome.FAILED}
 _NO_ENTRY = "orchagent has not taken it: no APPL_DB entry"
 _STATM = Path("/proc/self/statm")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -84,21 +89,29 @@ def resident_bytes() -> int:
 
 
 class _Look(NamedTuple):
-    """All statistics of one moment. web: None where the endpoint is not enabled."""
+    """All statistics of one moment. recorder: None where no history is kept; web: None where the endpoint is not enabled."""
 
     now: float
     reader: ReaderStatistics
     writer: WriterStatistics
     inbox: InboxStatistics
     children: tuple[ChildStatistics, ...]
+    keeper: KeeperStatistics
+    recorder: RecorderStatistics | None
     web: WebStatistics | None
+
+    def storage(self) -> dict[str, str]:
+        """For what is kept on disk why it cannot be written, "" where it can."""
+        recorded = {} if self.recorder is None else {"history": self.recorder.problem}
+        return {"port_state": self.keeper.problem} | recorded
 
 
 class Observer:
     """One for the life of the process.
 
-    web: the metrics server's statistics; None where the endpoint is not enabled. clock: monotonic seconds, the services'
-    own; wall: Unix seconds. memory: resident bytes.
+    keeper: the keeper's statistics. recorder: the recorder's; None where no history is kept. web: the metrics server's;
+    None where the endpoint is not enabled. clock: monotonic seconds, the services' own; wall: Unix seconds. memory:
+    resident bytes.
     """
 
     def __init__(
@@ -108,6 +121,8 @@ class Observer:
         supervisor: Children,
         inbox: Inbox,
         *,
+        keeper: Callable[[], KeeperStatistics],
+        recorder: Callable[[], RecorderStatistics] | None,
         web: Callable[[], WebStatistics] | None,
         thresholds: Thresholds,
         version: str,
@@ -119,6 +134,8 @@ class Observer:
         self._writer = writer
         self._supervisor = supervisor
         self._inbox = inbox
+        self._keeper = keeper
+        self._recorder = recorder
         self._web = web
         self._thresholds = thresholds
         self._version = version
@@ -126,6 +143,8 @@ class Observer:
         self._memory = memory
         self._calendar = Calendar(clock, wall)
         self._status: Status | None = None
+        # The worst score since the last observation.
+        self._worst = Status.HEALTHY.score
         # A fault that stays while others come and go is told when it comes.
         self._verdicts: dict[str, Status] = {}
         now = self._born = self._since = clock()
@@ -180,33 +199,44 @@ class Observer:
             last_certified_sync=self._unix(writer.certified_sync_at),
             resyncs=reader.resyncs,
             restarts={child.name: child.restarts for child in look.children},
-            warm_restarts=writer.warm_restarts,
-            cold_starts=writer.cold_starts,
-            eoiu_detected=writer.eoiu_detected,
-            eoiu_timeouts=writer.eoiu_timeouts,
-            last_warm_restart=self._unix(writer.warm_restart_at),
-            last_eoiu=self._unix(writer.eoiu_at),
+            chronicle=look.keeper.chronicle,
+            set_aside=look.keeper.set_aside,
+            storage={what: not problem for what, problem in look.storage().items()},
+            analysis=None if look.recorder is None else look.recorder.analysis,
+            flap_penalties={} if look.recorder is None else look.recorder.penalties,
             web=WebFacts()
             if web is None
             else WebFacts(web.handshake_failures, web.reloads, web.certificate_expiries, web.tls_profile),
         )
 
+    def observation(self) -> Observation:
+        """What the history gets of this moment, and the worst health since the last call: for one recorder."""
+        look = self._look()
+        status = self._judge(look).status
+        worst, self._worst = self._worst, status.score
+        reader, writer, keeper = look.reader, look.writer, look.keeper
+        return Observation(
+            health=worst,
+            healthy=status is Status.HEALTHY,
+            events=writer.events_processed,
+            resyncs=sum(reader.resyncs.values()),
+            event_latency=writer.event_latency,
+            memory_bytes=self._memory(),
+            queue_depth=look.inbox.depth,
+            warm=writer.warm_start,
+            outcome=_OUTCOMES.get(writer.phase, Outcome.OPEN),
+            restored=keeper.restored,
+            damaged=keeper.damaged,
+            ports=reader.ports,
+            differences=writer.differences,
+            sync_seconds=_between(writer.began_at, writer.ended_at),
+            eoiu_seconds=_between(writer.began_at, writer.eoiu_at),
+        )
+
     def document(self, health: Health) -> dict[str, Any]:
-        """What /health answers, fit for JSON. ``since`` is when the status last changed, in UTC."""
-        since = datetime.fromtimestamp(self._calendar.unix(self._since), UTC)
-        return {
-            "status": health.status.value,
-            "since": since.isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "version": self._version,
-            "checks": {
-                name: {"status": check.status.value, "reason": check.reason, "details": dict(check.details)}
-                for name, check in health.checks.items()
-            },
-            "awaited_ports": _named(health.awaited_ports),
-            "awaited_ports_total": len(health.awaited_ports),
-            "pending_ports": _named(health.pending_ports),
-            "pending_ports_total": len(health.pending_ports),
-        }
+        """What /health answers, fit for JSON."""
+        analysis = None if self._recorder is None else self._recorder().analysis
+        return health_document.document(health, self._calendar.unix(self._since), self._version, analysis)
 
     # ---- one look
 
@@ -221,6 +251,8 @@ class Observer:
             self._writer.statistics(),
             self._inbox.statistics(),
             self._supervisor.statistics().children,
+            self._keeper(),
+            None if self._recorder is None else self._recorder(),
             None if self._web is None else self._web(),
         )
 
@@ -231,6 +263,7 @@ class Observer:
             say = log.info if health.status is Status.HEALTHY else log.warning
             say("health changed", status=health.status.value, before=self._status.value, reasons=health.reasons())
         self._verdicts = verdicts
+        self._worst = min(self._worst, health.status.score)
         if health.status is not self._status:
             self._status, self._since = health.status, look.now
         return health
@@ -274,6 +307,7 @@ class Observer:
             pending=pending,
             services=self._report_services(look),
             endpoint=self._report_endpoint(look),
+            storage=look.storage(),
         )
 
     def _count_ports(self, look: _Look) -> tuple[int, int]:
@@ -351,7 +385,5 @@ class Observer:
         )
 
 
-def _named(ports: Sequence[WaitingPort]) -> list[dict[str, Any]]:
-    """The ports that wait longest."""
-    longest = sorted(ports, key=lambda port: -port.seconds)[:NAMED_PORTS]
-    return [{"port": port.name, "reason": port.reason, "for_seconds": round(port.seconds, 1)} for port in longest]
+def _between(earlier: float | None, later: float | None) -> float | None:
+    return None if earlier is None or later is None else later - earlier

@@ -81,8 +81,9 @@ class Reader:
         self._first = True
         # Ifindexes that the first dump showed, until they are deleted.
         self._originals: set[int] = set()
-        # Nobody listened for a while, so that events may have been missed.
-        self._gap = False
+        self._left: Mapping[int, str] = {}
+        # Somebody has listened; nobody did for a while, so that events may have been missed.
+        self._listened = self._gap = False
         self._told_at = -inf
         self._resyncing = False
         self._events = self._folded = self._failed = self._overruns = 0
@@ -96,6 +97,10 @@ class Reader:
         self._due.add(reason)
         self._asked.update(names)
         self._waiting.cancel()
+
+    def restore(self, names: Mapping[int, str]) -> None:
+        """What the last process knew: its ports by ifindex, for the events of a socket that it left."""
+        self._left = names
 
     async def set_down(self, ifindexes: Collection[int]) -> list[int]:
         """Clear IFF_UP of these links; returns those that the kernel left as they are. Raises ``NoPermissionError``
@@ -128,7 +133,11 @@ class Reader:
             source.open()
             self._source = source
             self._range = None
-            self._gap = not self._first
+            self._gap, self._listened = self._listened, True
+            if source.adopted:
+                # Its first events are of links that only the former process has seen.
+                self._view.restore(self._left)
+            self._left = {}
             self._due.add(START)
             log.debug("listening to the kernel", receive_buffer_bytes=source.receive_buffer_bytes)
             task_status.started()
@@ -277,7 +286,10 @@ class Reader:
             reasons |= self._due
             self._due.clear()
             # 1. After an overrun the kernel drops everything until the queue has been empty once.
+            before = self._events
             lost = await self._drain(source) or lost
+            if self._first and shown is None and source.adopted:
+                log.info("read what happened while no process listened", events=self._events - before, lost=lost)
             drops = source.drops()
             # 2. and 3. The kernel keeps the events that come during the dump; they are applied after it.
             seen: set[int] = set()

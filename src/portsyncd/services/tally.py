@@ -19,21 +19,16 @@ class Tally:
         self.redis_latency = Histogram(REDIS_LATENCY_BUCKETS)
         self.sync_duration = Histogram(SYNC_DURATION_BUCKETS)
         self.certified_sync_at: float | None = None
-        self.warm_restart_at: float | None = None
-        self.eoiu_at: float | None = None
-        self.eoiu_timeouts = 0
         # Full reads that came in, while what they brought is being written.
         self._synced: Synced | None = None
         # Names that Redis acknowledged since the last ``done``.
         self._written: set[str] = set()
 
-    def took(self, taken: Taken, now: float) -> None:
+    def took(self, taken: Taken) -> None:
         """The writer begins to carry this out."""
         self.in_flight += taken.events
         if taken.synced is not None:
             self._synced = taken.synced if self._synced is None else self._synced.then(taken.synced)
-            if taken.synced.certified and self.eoiu_at is None:
-                self.eoiu_at = now
         if taken.overflowed and self._synced is not None:
             self._synced = replace(self._synced, certified=False)
 

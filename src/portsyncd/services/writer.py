@@ -29,6 +29,7 @@ from portsyncd.model.commands import (
 from portsyncd.model.mailbox import Taken
 from portsyncd.model.retry import Backoff
 from portsyncd.model.sync import PortSync
+from portsyncd.model.warm import InitialSync, Phase
 from portsyncd.services.inbox import Inbox
 from portsyncd.services.tally import Tally
 from portsyncd.wire import schema
@@ -76,9 +77,9 @@ class WriterStatistics:
     seconds.
     certified_sync_at: when Redis was last known to say what the kernel says.
 
-    cold_starts, warm_restarts: 1 for what this process' start was. eoiu_detected: 1 once its first certified full read
-    has come in (end of the initial update). eoiu_timeouts: 1 where a warm restart was completed before that.
-    warm_restart_at, eoiu_at: when. All moments are monotonic seconds, None before.
+    phase: of the initial sync, see ``model.warm``; warm_start: what it was settled as; began_at, eoiu_at, ended_at: when
+    that was, when the end of the initial update came, and when it ended; differences: port writes that it took. All
+    moments are monotonic seconds, None before.
     """
 
     connected: bool
@@ -100,16 +101,20 @@ class WriterStatistics:
     redis_latency: Histogram
     sync_duration: Histogram
     certified_sync_at: float | None
-    cold_starts: int
-    warm_restarts: int
-    eoiu_detected: int
-    eoiu_timeouts: int
-    warm_restart_at: float | None
+    phase: Phase
+    warm_start: bool
+    began_at: float | None
     eoiu_at: float | None
+    ended_at: float | None
+    differences: int
 
 
 class Writer:
-    """One writer for the life of the process; ``run`` is called anew after a failure and keeps what was known."""
+    """One writer for the life of the process; ``run`` is called anew after a failure and keeps what was known.
+
+    first_sync: set once the first sync of the process is over. milestone: set when the initial sync has come further or
+    a full sync is written, and replaced by a new one.
+    """
 
     def __init__(
         self,
@@ -153,13 +158,14 @@ class Writer:
         self._told = Announcer()
         self._told.changed("redis", "not connected yet")
         self.first_sync = trio.Event()
+        self.milestone = trio.Event()
         self._idle = trio.Event()
 
     # ---- what others may ask
 
     def statistics(self) -> WriterStatistics:
         """A snapshot."""
-        sync, tally = self.sync, self._tally
+        sync, tally, initial = self.sync, self._tally, self.sync.generation.initial
         return WriterStatistics(
             connected=self._connected,
             problem=self._problem,
@@ -180,13 +186,18 @@ class Writer:
             redis_latency=tally.redis_latency.copy(),
             sync_duration=tally.sync_duration.copy(),
             certified_sync_at=tally.certified_sync_at,
-            cold_starts=int(self._sessions > 0 and tally.warm_restart_at is None),
-            warm_restarts=int(tally.warm_restart_at is not None),
-            eoiu_detected=int(tally.eoiu_at is not None),
-            eoiu_timeouts=tally.eoiu_timeouts,
-            warm_restart_at=tally.warm_restart_at,
-            eoiu_at=tally.eoiu_at,
+            phase=initial.phase,
+            warm_start=initial.warm,
+            began_at=initial.began,
+            eoiu_at=initial.updated,
+            ended_at=initial.ended,
+            differences=initial.differences,
         )
+
+    @property
+    def certified_sync_at(self) -> float | None:
+        """See ``WriterStatistics``."""
+        return self._tally.certified_sync_at
 
     def release(self) -> None:
         """The operator says that PortInitDone shall wait no longer."""
@@ -265,8 +276,6 @@ class Writer:
         remembered = await self._old_links.load()
         first = not self._sessions
         anew = self.sync.begin(snapshot, fresh_id=self._fresh_id(), remembered=remembered, now=trio.current_time())
-        if first and self.sync.generation.warm:
-            self._tally.warm_restart_at = trio.current_time()
         self._sessions += 1
         self._waited = False
         if anew:
@@ -275,9 +284,8 @@ class Writer:
             if self.sync.generation.remark:
                 log.warning(self.sync.generation.remark)
         await self._settle_log_level(store, snapshot)
-        unproven = self.sync.unproven()
-        if not first or unproven:
-            self._kernel.request_resync(START if first else GENERATION if anew else RECONNECT, unproven)
+        if not first:
+            self._kernel.request_resync(GENERATION if anew else RECONNECT, self.sync.unproven())
 
     def _settle(self, store: Store) -> None:
         """All there was to do has been done. Only now is Redis called usable, since one that answers questions may still
@@ -352,6 +360,7 @@ class Writer:
                 if not self._inbox:
                     self._idle.set()
                 self._tell_progress()
+                self._tell_milestone()
                 with trio.move_on_at(next_look):
                     await self._inbox.wait()
         except StoreError as problem:
@@ -364,10 +373,13 @@ class Writer:
     def _accept(self, taken: Taken) -> None:
         """Pass on to ``model.sync`` what came in."""
         now = trio.current_time()
-        self._tally.took(taken, now)
+        self._tally.took(taken)
         self.sync.take(taken.changes, now)
         if taken.synced is not None:
             self.sync.synced(taken.synced, now)
+            if START in taken.synced.reasons and (unproven := self.sync.unproven()):
+                # What Redis had before this start, and the first dump lacked.
+                self._kernel.request_resync(START, unproven)
         if taken.overflowed:
             # A removal may be among what was refused, of which the reader knows nothing any more.
             linked = [name for name, port in self.sync.ports.items() if port.link is not None or port.old]
@@ -407,9 +419,7 @@ class Writer:
             # A notification that never came would leave a port waiting for ever.
             self._poll_at = now + _POLL_SECONDS
             self.sync.poll_pending()
-        if self.sync.generation.out_of_time(now):
-            self._tally.eoiu_timeouts += 1
-            log.warning("the first sync after a warm restart did not end in time: completed by timeout")
+        self.sync.generation.out_of_time(now)
         self._remind(now)
 
     async def _carry_out_all(self, store: Store) -> None:
@@ -463,7 +473,9 @@ class Writer:
     # ---- what the operator is told
 
     def _tell_progress(self) -> None:
-        sync = self.sync
+        sync, initial = self.sync, self.sync.generation.initial
+        if self._told.changed("initial sync", initial.ended) and initial.ended is not None:
+            self._tell_end(initial)
         if not sync.in_sync:
             return
         if not self.first_sync.is_set():
@@ -472,6 +484,22 @@ class Writer:
         if self._told.changed("initialized", (sync.generation.id, sync.generation.initialized)):
             if sync.generation.initialized:
                 log.info("PortInitDone is out", generation=sync.generation.id)
+
+    def _tell_milestone(self) -> None:
+        initial = self.sync.generation.initial
+        reached = (initial.phase, initial.updated, self._tally.certified_sync_at, self.first_sync.is_set())
+        if self._told.changed("milestone", reached):
+            self.milestone.set()
+            self.milestone = trio.Event()
+
+    def _tell_end(self, initial: InitialSync) -> None:
+        (log.info if initial.phase is Phase.COMPLETE else log.warning)(
+            f"initial sync {initial.phase}",
+            start="warm" if initial.warm else "cold",
+            ports=sum(port.link is not None for port in self.sync.ports.values()),
+            differences=initial.differences,
+            seconds=round((initial.ended or 0.0) - (initial.began or 0.0), 3),
+        )
 
     def _remind(self, now: float) -> None:
         """Name the ports that PortInitDone waits for, rarer and rarer."""
