@@ -1,9 +1,12 @@
 # Every target sets up what it needs by itself: `make` alone lists them.
 # ARGS goes to the program that a target runs: make demo ARGS='--ports 32', make test ARGS='-k resync'.
+# ROUNDS and SEED are those of make chaos.
 # VENV and PYTHON choose another environment: make test VENV=.venv-3.13 PYTHON=python3.13.
 
 VENV ?= .venv
 WORKERS ?= 2
+ROUNDS ?= 300
+SEED ?= 4
 ARGS ?=
 PY := $(VENV)/bin/python
 SETUP := sh ops/setup/setup.sh
@@ -33,6 +36,10 @@ test: programs $(VENV)/.dev  ## all tests, with branch coverage (needs root for 
 .PHONY: e2e
 e2e: programs $(VENV)/.dev  ## the end-to-end tests alone, with the attacks on the metrics endpoint in full
 	@$(PYTEST) --numprocesses $(WORKERS) -o faulthandler_timeout=600 tests/e2e --full $(ARGS)
+
+.PHONY: chaos
+chaos: programs $(VENV)/.dev  ## kill the daemon ROUNDS=300 times at random moments (SEED=4), and let its disk fail
+	@$(PYTEST) -o faulthandler_timeout=0 tests/chaos --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.dev  ## what needs no running: lint, format, types, direction of imports

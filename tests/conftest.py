@@ -22,8 +22,11 @@ NEEDED_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``make e2e`` attacks the metrics endpoint with as many connections as a real flood has."""
+    """``make e2e`` attacks the metrics endpoint with as many connections as a real flood has; ``make chaos`` kills the
+    daemon some hundred times."""
     parser.addoption("--full", action="store_true", help="attack the metrics endpoint in full (some minutes)")
+    parser.addoption("--rounds", type=int, default=6, help="kill the daemon so often")
+    parser.addoption("--seed", type=int, default=4, help="of when the daemon is killed and how links change meanwhile")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -16,12 +16,23 @@ pytestmark = pytest.mark.root
 
 PORTS = ["Ethernet0", "Ethernet4"]
 # Absent until it happens, and it does not happen here.
-ABSENT = {"portsyncd_last_warm_restart_timestamp_seconds", "portsyncd_tls_handshake_failures_total"}
+ABSENT = {
+    "portsyncd_last_warm_restart_timestamp_seconds",
+    "portsyncd_last_state_recovery_timestamp_seconds",
+    "portsyncd_last_corruption_timestamp_seconds",
+    "portsyncd_corruption_recovery_ratio",
+    "portsyncd_events_per_restart",
+    "portsyncd_port_flap_penalty",
+    "portsyncd_port_flap_threshold_seconds",
+    "portsyncd_tls_handshake_failures_total",
+}
 
 
 @pytest.fixture
 def switch(make_switch: SwitchMaker) -> Switch:
     switch = make_switch(metrics=True)
+    # What follows from the history is told with its first sample.
+    switch.daemon.configure({"metrics": {"sample_interval_secs": 1}})
     switch.bring_up(PORTS)
     return switch
 
