@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import endpoint, events, footprint, render, report
+from bench import endpoint, events, export, footprint, render, report, saving, warm
 from bench.machine import assign_cores, describe
 from bench.process import DaemonError
 from bench.stand import OWN_COMMAND, Setup, Stand
@@ -20,11 +20,14 @@ SCENARIOS: Final[Mapping[str, Callable[[Setup], dict[str, float]]]] = {
     "storm": events.storm,
     "latency": events.latency,
     "startup": footprint.startup,
+    "warm": warm.warm,
     "paced": events.paced,
     "memory": footprint.memory,
     "idle": footprint.idle,
     "noise": events.noise,
     "render": render.render,
+    "saving": saving.saving,
+    "export": export.export,
     "scrape": endpoint.scrape,
     "attack": endpoint.attack,
     "recording": endpoint.recording,

@@ -12,6 +12,8 @@ APPL_DB, CONFIG_DB, STATE_DB = 0, 4, 6
 CONFIG_DONE_KEY: Final = "_PORT_TABLE:PortConfigDone"
 STATE_PATTERN: Final = f"__keyspace@{STATE_DB}__:PORT_TABLE|*"
 CONFIG_DONE_PATTERN: Final = f"__keyspace@{APPL_DB}__:{CONFIG_DONE_KEY}"
+WARM_KEY: Final = "WARM_RESTART_TABLE|portsyncd"
+WARM_PATTERN: Final = f"__keyspace@{STATE_DB}__:{WARM_KEY}"
 PROBE_KEY: Final = "BENCH|probe"
 PROBE_PATTERN: Final = f"__keyspace@{STATE_DB}__:{PROBE_KEY}"
 
@@ -61,6 +63,11 @@ def config_done(server: RedisServer) -> bool:
     return bool(server.client(APPL_DB).exists(CONFIG_DONE_KEY, "PORT_TABLE:PortConfigDone"))
 
 
+def enable_warm_restart(server: RedisServer) -> None:
+    """What ``config warm_restart enable system`` leaves in STATE_DB."""
+    server.client(STATE_DB).hset("WARM_RESTART_ENABLE_TABLE|system", "enable", "true")
+
+
 def published(server: RedisServer, names: Sequence[str]) -> list[Row]:
     """state, admin_status, netdev_oper_status and mtu of each port in STATE_DB."""
     return [(row[0], row[1], row[2], row[3]) for row in server.client(STATE_DB).eval(_READ, 0, *names)]
@@ -78,6 +85,9 @@ class _Connection:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+
+_NOTIFICATION: Final = b"*4\r\n$8\r\npmessage\r\n"
 
 
 class Notifications(_Connection):
@@ -102,6 +112,13 @@ class Notifications(_Connection):
         arrived = time.perf_counter()
         self._socket.recv(1 << 20)
         return arrived
+
+    def count(self, seconds: float) -> int:
+        """How many notifications there are until none came for so long; they are read."""
+        received = b""
+        while select.select((self._socket,), (), (), seconds)[0]:
+            received += self._socket.recv(1 << 20)
+        return received.count(_NOTIFICATION)
 
 
 class Probe(_Connection):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
+from portsyncd.testing.descriptor_store import DescriptorStoreParent
 from portsyncd.testing.netns import NetworkNamespace
 from portsyncd.testing.wait import until
 
@@ -43,14 +44,27 @@ class DaemonProcess:
         namespace: NetworkNamespace,
         cores: frozenset[int],
         log: Path,
+        *,
         pass_fds: Collection[int] = (),
+        store: DescriptorStoreParent | None = None,
     ) -> None:
+        """store: who starts it and keeps its sockets, which adds the start of a bare interpreter; then no ``pass_fds``."""
         self._log = log
         with running_on(cores), log.open("wb") as output:
             self.started_at = time.perf_counter()
-            self._process = namespace.popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=pass_fds
-            )
+            if store is None:
+                self._process = namespace.popen(
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=pass_fds
+                )
+            else:
+                self._process = store.popen(
+                    namespace.popen,
+                    command,
+                    env=os.environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
         self.pid = self._process.pid
         self._proc = Path("/proc") / str(self.pid)
         self._cpu_clock = (~self.pid) << 3 | _CPUCLOCK_SCHED
@@ -71,6 +85,11 @@ class DaemonProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        self._process.wait()
 
     def check(self) -> None:
         """Raise ``DaemonError`` if it is no longer there."""

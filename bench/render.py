@@ -12,6 +12,7 @@ from portsyncd.metrics import (
     EVENT_LATENCY_BUCKETS,
     REDIS_LATENCY_BUCKETS,
     SYNC_DURATION_BUCKETS,
+    Chronicle,
     Facts,
     Histogram,
     Metrics,
@@ -21,8 +22,8 @@ from portsyncd.metrics import (
 from portsyncd.model.commands import Op, PortWrite
 from portsyncd.model.links import Link
 from portsyncd.model.mailbox import Conflated, Mailbox, Taken
+from portsyncd.model.port import Port
 from portsyncd.model.ports import fields
-from portsyncd.model.sync import Port
 from portsyncd.services.tally import Tally
 from portsyncd.wire.netlink import IFF_RUNNING, IFF_UP
 
@@ -55,7 +56,7 @@ def _record(batch: int) -> float:
 
     def record() -> None:
         mailbox.count(batch)
-        tally.took(taken, now)
+        tally.took(taken)
         for _ in changes:
             port.count(up, down)
             port.written += 1
@@ -73,10 +74,15 @@ def _repeat(action: Callable[[], None], times: int) -> float:
     return time.perf_counter() - begin
 
 
+def filled(ports: int, *, process: bool = True) -> Metrics:
+    """Metrics with so many ports."""
+    facts = replace(_FACTS, port_counters=[(name, PortCounters(1, 3, 2, 5, 0)) for name in databases.port_names(ports)])
+    return Metrics(lambda: facts, version="bench", process=process)
+
+
 def _scrape(ports: int) -> tuple[float, float]:
     """Seconds for a whole scrape, and for its longest slice."""
-    facts = replace(_FACTS, port_counters=[(name, PortCounters(1, 3, 2, 5, 0)) for name in databases.port_names(ports)])
-    metrics = Metrics(lambda: facts, version="bench")
+    metrics = filled(ports)
     longest: list[float] = []
 
     def once() -> float:
@@ -123,12 +129,13 @@ _FACTS: Final = Facts(
     last_certified_sync=1_763_000_000.5,
     resyncs={"start": 1, "overrun": 1},
     restarts={"reader": 0, "writer": 0, "metrics": 0},
-    warm_restarts=0,
-    cold_starts=1,
-    eoiu_detected=1,
-    eoiu_timeouts=0,
-    last_warm_restart=None,
-    last_eoiu=1_763_000_000.5,
+    chronicle=Chronicle(
+        cold_starts=1, eoiu_detected=1, last_eoiu=1_763_000_000.5, backups_created=120, backups_cleaned=110
+    ),
+    set_aside={},
+    storage={"port_state": True, "history": True},
+    analysis=None,
+    flap_penalties={},
     web=WebFacts(
         handshake_failures={"no_certificate": 0, "expired": 0, "protocol": 0},
         certificate_expiries={"server": 1.8e9, "ca": 1.9e9},

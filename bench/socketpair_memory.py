@@ -52,6 +52,7 @@ class SocketpairSource:
 
     receive_buffer_bytes = 0
     filtering = True
+    adopted = False
 
     def __init__(self, events: socket.socket, ports: int) -> None:
         self._events = events

@@ -18,6 +18,7 @@ from bench.process import DaemonProcess, running_on
 from bench.rtnetlink import LinkDriver
 from portsyncd.testing.certificates import Certificates
 from portsyncd.testing.daemon_process import to_toml
+from portsyncd.testing.descriptor_store import DescriptorStoreParent
 from portsyncd.testing.endpoint import Endpoint
 from portsyncd.testing.netns import NetworkNamespace
 from portsyncd.testing.redis_server import RedisServer
@@ -96,24 +97,53 @@ class Stand:
 
     def start(self, *, pass_fds: Collection[int] = ()) -> float:
         """Start the daemon and wait for PortConfigDone; how long that took, in seconds, from before the fork."""
+        daemon = self._launch(pass_fds=pass_fds)
+        return self._arrival(self.config_done, "PortConfigDone") - daemon.started_at
+
+    def restart(self, store: DescriptorStoreParent | None = None) -> float:
+        """Start the daemon warm, another one having ended, and wait until it has reconciled; how long that took."""
+        client = self.redis.client(databases.STATE_DB)
+        # That of the process before.
+        client.hdel(databases.WARM_KEY, "state")
+        with databases.Notifications(self.redis, databases.WARM_PATTERN) as changes:
+            daemon = self._launch(store=store)
+            while True:
+                arrived = self._arrival(changes, "warm start that reconciled")
+                if client.hget(databases.WARM_KEY, "state") == "reconciled":
+                    return arrived - daemon.started_at
+
+    def _launch(self, *, pass_fds: Collection[int] = (), store: DescriptorStoreParent | None = None) -> DaemonProcess:
         config = self.folder / "portsyncd.conf"
+        metrics = self.certificates.config()["metrics"] if self._metrics else {"enabled": False}
         config.write_text(
             f'[database]\nunix_socket_path = "{self.redis.socket_path}"\n'
             f'[netlink]\nrun_dir = "{self.folder / "run"}"\n{self._netlink}\n'
-            + to_toml(self.certificates.config() if self._metrics else {"metrics": {"enabled": False}})
+            f'[warm_restart]\nstate_file = "{self.folder / "state" / "port_state.json"}"\n'
+            + to_toml({"metrics": {**metrics, "storage_path": str(self.folder / "state" / "metrics")}})
         )
         filled = {"config": str(config), "redis_socket": self.redis.socket_path}
         command = [word.format_map(filled) for word in self._setup.command]
-        daemon = DaemonProcess(command, self.namespace, self._setup.cores.daemon, self.folder / "daemon.log", pass_fds)
+        daemon = DaemonProcess(
+            command,
+            self.namespace,
+            self._setup.cores.daemon,
+            self.folder / "daemon.log",
+            pass_fds=pass_fds,
+            store=store,
+        )
         self._stack.push(daemon)
         self._daemon = daemon
-        end = daemon.started_at + _START_SECONDS
+        return daemon
+
+    def _arrival(self, changes: databases.Notifications, what: str) -> float:
+        """When the next of these notifications came; raises ``DaemonError`` if the daemon does not make it come."""
+        end = self.daemon.started_at + _START_SECONDS
         while time.perf_counter() < end:
-            arrived = self.config_done.wait(0.2)
+            arrived = changes.wait(0.2)
             if arrived is not None:
-                return arrived - daemon.started_at
-            daemon.check()
-        raise daemon.error(f"no PortConfigDone within {_START_SECONDS:g} s")
+                return arrived
+            self.daemon.check()
+        raise self.daemon.error(f"no {what} within {_START_SECONDS:g} s")
 
     def bring_up(self, links: int | None = None) -> None:
         """Start the daemon, play orchagent, make the first ``links`` ports (all by default), wait until all is calm."""
