@@ -195,6 +195,16 @@ async def test_the_health_of_a_sample_is_the_worst_in_it(
     assert [sample.health for sample in store.samples] == [0.0, 0.5, 1.0]
 
 
+async def test_that_a_start_is_degraded_before_its_first_sync_says_nothing(
+    autojump_clock: MockClock, daemon: Daemon, store: FakeHistory, recorder: Recorder
+) -> None:
+    daemon.health = 0.5
+    async with running(recorder):
+        daemon.health = 1.0
+        await trio.sleep(SAMPLE)
+    assert [sample.health for sample in store.samples] == [1.0]
+
+
 async def test_a_clock_that_is_set_dates_the_samples_and_nothing_else(
     autojump_clock: MockClock, daemon: Daemon, store: FakeHistory, recorder: Recorder, exports: Exports
 ) -> None:

@@ -161,7 +161,10 @@ class Recorder:
         )
 
     async def _record(self) -> None:
-        await self._write(self._start(self._look(), stopped=False))
+        start = self._start(self._look(), stopped=False)
+        # Until its first sync has ended every start is degraded; that says nothing.
+        self._worst = 1.0 if self._worst else 0.0
+        await self._write(start)
         due = trio.current_time() + self._sample_interval
         while True:
             await trio.sleep_until(due)
