@@ -97,7 +97,7 @@ def _keeper(path: Path) -> tuple[Keeper, PortSync]:
 
 
 def _nothing() -> NoReturn:
-    raise NotImplementedError("nothing is asked of Redis or of the kernel")
+    raise AssertionError("nothing is asked of Redis or of the kernel")
 
 
 def _unix_now() -> float:
