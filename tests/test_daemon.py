@@ -14,7 +14,7 @@ import structlog
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from portsyncd import daemon, logs
+from portsyncd import daemon, inputs, logs
 from portsyncd.analytics.analysis import Analysis, analyze
 from portsyncd.analytics.history import History
 from portsyncd.backends import export, history
@@ -326,21 +326,21 @@ def test_its_end_is_an_exit_code_or_the_error_that_says_what_to_do(monkeypatch: 
 )
 def test_a_redis_on_this_machine_is_asked_again_soon(endpoints: list[Endpoint], cap: float) -> None:
     databases = [Database("APPL_DB", endpoint, 0, ":") for endpoint in endpoints]
-    assert daemon._retry_cap(ALONE, databases) == cap
+    assert inputs.retry_cap(ALONE, databases) == cap
     hasty = replace(ALONE, database=DatabaseConfig(retry_max_secs=0.2))
-    assert daemon._retry_cap(hasty, databases) == 0.2
+    assert inputs.retry_cap(hasty, databases) == 0.2
 
 
 def test_a_password_is_the_first_line_of_its_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
 
     def access() -> Access:
-        return daemon._access(replace(ALONE, database=DatabaseConfig(username="sonic", password_file=str(file))))
+        return inputs.read_access(replace(ALONE, database=DatabaseConfig(username="sonic", password_file=str(file))))
 
     for content in (b"secret", b"secret\n", b"secret\r\nand more\n"):
         file.write_bytes(content)
         assert (access().username, access().password) == ("sonic", "secret")
-    assert daemon._access(ALONE) == Access(timeout=2.0)
+    assert inputs.read_access(ALONE) == Access(timeout=2.0)
     file.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="password_file"):
         access()

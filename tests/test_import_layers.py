@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rules", "toml"),  # what config is made of
     ("backends.base", "metrics", "config", "logs", "tls"),
     ("services", "web", "jobs"),
+    ("inputs",),
     ("daemon",),
     ("cli",),
     ("__main__",),
@@ -38,6 +39,7 @@ def below(name: str) -> frozenset[str]:
 MAY_IMPORT: dict[str, frozenset[str]] = {
     **{room: below(room) for rooms in LAYERS for room in rooms},
     "backends": below("services"),
+    "inputs": below("inputs") | {"backends"},
     "daemon": below("daemon") | {"backends"},
     "testing": below("daemon") | {"backends"},
     "cli": below("cli") | {"cli.demo"},

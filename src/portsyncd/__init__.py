@@ -17,6 +17,7 @@ shell that waits, asks the core, and carries out the answer. Lowest layer first;
     services/    Trio tasks: the reader hears the kernel, the writer tells Redis, the supervisor rebuilds what fails,
                  the observer looks at them all
     web/         the metrics endpoint: listener, connections, Hypercorn, the Quart-Trio app
+    inputs.py    what the files hold that the configuration names: databases, access, certificates
     daemon.py    puts the real things together: the tree of services, signals
     cli/         the commands, what they print, the reference in docs/
     __main__.py  python -m portsyncd

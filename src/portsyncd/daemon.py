@@ -13,13 +13,12 @@
         └── metrics   the endpoint for Prometheus; without it the port sync goes on
 """
 
-import ipaddress
 import os
 import random
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -31,15 +30,15 @@ from portsyncd import __version__, logs
 from portsyncd.analytics.analysis import document
 from portsyncd.analytics.history import History
 from portsyncd.backends.base import DescriptorStore
-from portsyncd.backends.connection import Access
 from portsyncd.backends.files import OldLinksFile
 from portsyncd.backends.inherited import give_up
 from portsyncd.backends.kept import KeptFile
 from portsyncd.backends.netlink import NetlinkSource
 from portsyncd.backends.redis import RedisStore
 from portsyncd.backends.systemd import Systemd
-from portsyncd.config import Config, read_databases
+from portsyncd.config import Config
 from portsyncd.errors import EXIT_OK, ConfigError, PortsyncdError
+from portsyncd.inputs import read_all, retry_cap
 from portsyncd.metrics import Metrics
 from portsyncd.model.generation import ExistingLinks, Policy
 from portsyncd.model.health import Status
@@ -58,7 +57,6 @@ from portsyncd.services.recorder import Observation, Recorder
 from portsyncd.services.supervisor import Child, Run, Supervisor
 from portsyncd.services.watches import Calendar
 from portsyncd.services.writer import Writer
-from portsyncd.wire.database_config import Database
 
 if TYPE_CHECKING:
     from portsyncd.backends.export import Exporter
@@ -75,8 +73,6 @@ _FIRST_SYNC_SECONDS = 1.0
 # The metrics app waits for the first sync, then imports much.
 _WEB_START_SECONDS = 60.0
 _SWITCH_SECONDS = 0.0002
-# A Redis on this machine is asked again at least this often.
-_LOCAL_RETRY_SECONDS = 0.5
 
 
 class Daemon:
@@ -86,7 +82,7 @@ class Daemon:
     """
 
     def __init__(self, config: Config, descriptors: DescriptorStore | None = None) -> None:
-        databases, access, credentials = _read_all(config)
+        databases, access, credentials = read_all(config)
         netlink, prefixes = config.netlink, config.netlink.port_prefixes
         policy = Policy(
             prefixes=prefixes,
@@ -111,7 +107,7 @@ class Daemon:
             PortSync(policy),
             self.reader,
             old_links=OldLinksFile(Path(netlink.run_dir)),
-            backoff=Backoff(cap=_retry_cap(config, databases.values())),
+            backoff=Backoff(cap=retry_cap(config, databases.values())),
             jitter=random.random,
             fresh_id=lambda: uuid.uuid4().hex,
             set_log_level=_set_sonic_level,
@@ -357,67 +353,6 @@ def _set_sonic_level(text: str) -> None:
 
 def _unix_now() -> float:
     return datetime.now(UTC).timestamp()
-
-
-def _read_all(config: Config) -> "tuple[dict[str, Database], Access, Credentials | None]":
-    """What the files that the configuration names hold. Raises ``ConfigError`` with the problems of all of them."""
-    problems: list[str] = []
-    found: list[Any] = []
-    for read_one in (read_databases, _access, _credentials):
-        try:
-            found.append(read_one(config))
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    databases, access, credentials = found
-    return databases, access, credentials
-
-
-def _credentials(config: Config) -> "Credentials | None":
-    """What the metrics endpoint is served with, once it has been proved that it refuses what it should."""
-    metrics = config.metrics
-    if not metrics.enabled:
-        return None
-    from portsyncd.tls import selftest
-    from portsyncd.tls.files import Files
-    from portsyncd.web.credentials import Credentials
-
-    files = Files(Path(metrics.cert), Path(metrics.key), Path(metrics.ca))
-    credentials = Credentials(files, now=lambda: datetime.now(UTC))
-    if wrong := selftest.problems():
-        raise ConfigError(wrong)
-    return credentials
-
-
-def _access(config: Config) -> Access:
-    database = config.database
-    password = None
-    if database.password_file:
-        try:
-            password = Path(database.password_file).read_text(encoding="utf-8").partition("\n")[0].strip("\r")
-        except (OSError, UnicodeDecodeError) as problem:
-            raise ConfigError([f"database.password_file: cannot read {database.password_file}: {problem}"]) from problem
-    return Access(
-        timeout=database.connection_timeout_secs,
-        username=database.username or None,
-        password=password,
-        tls=database.tls,
-        tls_ca=database.tls_ca or None,
-    )
-
-
-def _retry_cap(config: Config, databases: Iterable[Database]) -> float:
-    local = all(database.endpoint.unix_socket or _is_loopback(database.endpoint.host) for database in databases)
-    longest = config.database.retry_max_secs
-    return min(longest, _LOCAL_RETRY_SECONDS) if local else longest
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def read_history(folder: Path, since: float, until: float) -> History:
