@@ -96,14 +96,14 @@ async def test_a_file_that_goes_while_it_is_open_is_begun_anew(tmp_path: Path, h
 async def test_a_folder_that_cannot_be_made_is_our_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileError, match=r"could not use the history .*/file/kept/history\.db: .*Not a directory"):
-        await HistoryFile(tmp_path / "file" / "kept", MEGABYTE).open()
+        await HistoryFile(tmp_path / "file" / "kept", MEGABYTE).counted()
 
 
 async def test_a_folder_in_its_place_is_our_error_and_passes(tmp_path: Path) -> None:
     (tmp_path / "history.db").mkdir()
     store = HistoryFile(tmp_path, MEGABYTE)
     with pytest.raises(FileError, match="Is a directory"):
-        await store.open()
+        await store.counted()
     (tmp_path / "history.db").rmdir()
     await store.append(sample(1.0), [])
     assert (await store.read(0.0)).samples == [sample(1.0)]
@@ -166,8 +166,8 @@ async def test_a_disk_that_hangs_is_left_at_once_and_what_comes_next_waits(
 async def test_what_is_no_database_is_set_aside(tmp_path: Path, log: list[Any], content: bytes, aside: str) -> None:
     (tmp_path / "history.db").write_bytes(content)
     store = HistoryFile(tmp_path, MEGABYTE)
-    await store.open()
-    await store.open()
+    await store.counted()
+    await store.counted()
     assert store.damaged == 1
     await store.append(sample(1.0), [])
     assert (await store.read(0.0)).samples == [sample(1.0)]
@@ -180,7 +180,7 @@ async def test_what_is_no_database_is_set_aside(tmp_path: Path, log: list[Any], 
 async def test_an_empty_file_is_as_good_as_none(tmp_path: Path) -> None:
     (tmp_path / "history.db").touch()
     store = HistoryFile(tmp_path, MEGABYTE)
-    await store.open()
+    await store.counted()
     assert store.damaged == 0
     await store.close()
 
@@ -200,7 +200,7 @@ async def test_another_form_is_set_aside(tmp_path: Path, statement: str, aside: 
     other.execute(statement)
     other.close()
     store = HistoryFile(tmp_path, MEGABYTE)
-    await store.open()
+    await store.counted()
     assert store.damaged == damaged
     assert (await store.read(0.0)).samples == []
     await store.close()
@@ -211,7 +211,7 @@ async def test_only_the_last_of_each_kind_is_kept(tmp_path: Path) -> None:
     store = HistoryFile(tmp_path, MEGABYTE)
     for number, content in enumerate((b"first" * 100, b"second" * 100), 1):
         (tmp_path / "history.db").write_bytes(content)
-        await store.open()
+        await store.counted()
         assert store.damaged == number
         await store.close()
     assert names(tmp_path) == ["history.db", "history.db.corrupt"]
@@ -240,7 +240,7 @@ async def test_a_damaged_page_is_found_at_the_start(tmp_path: Path) -> None:
     whole = _whole(tmp_path)
     (tmp_path / "history.db").write_bytes(whole[:-4096] + random.Random(1).randbytes(4096))
     store = HistoryFile(tmp_path, MEGABYTE)
-    await store.open()
+    await store.counted()
     assert store.damaged == 1
     await store.close()
 
@@ -248,7 +248,7 @@ async def test_a_damaged_page_is_found_at_the_start(tmp_path: Path) -> None:
 async def test_damage_that_comes_while_it_is_open_costs_one_request(tmp_path: Path) -> None:
     store = await filled(tmp_path, 2000)
     await store.close()
-    await store.open()
+    await store.counted()
     assert store._connection is not None
     # What it has in memory is sound.
     store._connection.execute("PRAGMA shrink_memory")
@@ -279,7 +279,7 @@ async def test_random_damage_never_ends_it(
     (folder / "history.db").write_bytes(content[: chance.randrange(len(content))] if cut else content)
     store = HistoryFile(folder, 4 * MEGABYTE)
     failures = 0
-    await store.open()
+    await store.counted()
     for attempt in range(3):
         try:
             await store.update(Start(5.0, seen=6.0))
@@ -364,7 +364,7 @@ async def test_kill_9_loses_nothing_that_was_written_and_tears_nothing(tmp_path:
         acknowledged = killed(tmp_path, written, chance.randrange(1, 150))
         beside = read_history(tmp_path, 0.0)
         store = HistoryFile(tmp_path, 4 * MEGABYTE)
-        await store.open()
+        await store.counted()
         assert store.damaged == 0
         history = await store.read(0.0)
         await store.close()

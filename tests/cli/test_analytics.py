@@ -50,7 +50,7 @@ def write(folder: Path, starts: Sequence[Start], rows: Mapping[Sample, Sequence[
 
     async def fill() -> None:
         store = HistoryFile(folder, 1 << 24)
-        await store.open()
+        await store.counted()
         for start in starts:
             await store.begin(start)
         for sample, flaps in rows.items():

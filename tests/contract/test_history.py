@@ -38,7 +38,7 @@ def sample(at: float, **changes: float | None) -> Sample:
 @pytest.fixture(params=["memory", "file"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[HistoryStore]:
     store: HistoryStore = FakeHistory() if request.param == "memory" else HistoryFile(tmp_path / "kept", 4 << 20)
-    await store.open()
+    await store.counted()
     assert store.damaged == 0
     yield store
     await store.close()
@@ -168,7 +168,6 @@ async def test_it_can_be_used_after_it_was_closed(store: HistoryStore) -> None:
 
 async def test_every_request_lets_others_run(store: HistoryStore) -> None:
     for request in (
-        store.open,
         store.counted,
         lambda: store.begin(Start(1.0)),
         lambda: store.update(Start(1.0)),

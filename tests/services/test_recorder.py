@@ -379,7 +379,7 @@ async def test_a_recorder_that_is_run_again_goes_on(
 async def test_the_daemon_waits_for_no_disk(
     autojump_clock: MockClock, store: FakeHistory, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "open", trio.sleep_forever)
+    monkeypatch.setattr(store, "counted", trio.sleep_forever)
     async with running(recorder):
         assert recorder.statistics().problem == ""
 

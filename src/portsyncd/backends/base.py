@@ -203,9 +203,6 @@ class HistoryStore(Protocol):
     def damaged(self) -> int:
         """How many damaged files have been set aside, by any request so far."""
 
-    async def open(self) -> None:
-        """Make it usable, as any other request does too."""
-
     async def counted(self) -> Mapping[str, int]:
         """What each port had counted when its flaps were written last."""
 

@@ -80,9 +80,6 @@ class HistoryFile:
     def damaged(self) -> int:
         return self._damaged
 
-    async def open(self) -> None:
-        await self._do(lambda _: None)
-
     async def counted(self) -> Mapping[str, int]:
         return await self._do(form.counted)
 
@@ -157,6 +154,7 @@ class HistoryFile:
         try:
             self._prepare(connection)
         except BaseException as problem:
+            # Whatever it was, nobody else will close it.
             connection.close()
             # The file can be written and the statements are right: these two come of a damaged header or schema.
             if damage := _damage(problem, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_ERROR):

@@ -288,7 +288,7 @@ class KeptFile:
 
 
 def _let_others_run() -> None:
-    """Give the event loop's thread the interpreter, which it else gets only every 5 ms (``sys.getswitchinterval``)."""
+    """Give the event loop's thread the interpreter, which it else gets only after ``sys.getswitchinterval()``."""
     time.sleep(_PAUSE_SECONDS)  # noqa: TID251  this is a worker thread
 
 

@@ -237,7 +237,6 @@ class Recorder:
         """Write what waits, as far as it can be written."""
         with self._asking("history"):
             if self._counted is None:
-                await self._store.open()
                 self._counted = dict(await self._store.counted())
             if self._begun:
                 await self._store.update(start)

@@ -24,9 +24,6 @@ class FakeHistory:
         self.closed = False
         self._living = False
 
-    async def open(self) -> None:
-        await self._request()
-
     async def counted(self) -> Mapping[str, int]:
         await self._request()
         return {flaps.port: flaps.total for flaps in self.flaps}
