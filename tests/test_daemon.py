@@ -5,7 +5,6 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,16 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portsyncd import daemon, inputs, logs
-from portsyncd.analytics.analysis import Analysis, analyze
-from portsyncd.analytics.history import History
-from portsyncd.backends import export, history
 from portsyncd.backends.base import DescriptorStore
 from portsyncd.backends.connection import Access
 from portsyncd.config import Config, DaemonConfig, DatabaseConfig, MetricsConfig, NetlinkConfig, WarmRestartConfig
-from portsyncd.daemon import Daemon
 from portsyncd.errors import EXIT_OK, BudgetExhaustedError, ConfigError, NoPermissionError
-from portsyncd.services.recorder import Recorder
 from portsyncd.testing.certificates import Certificates
-from portsyncd.testing.fake_files import FakeKept, FakeOldLinks
-from portsyncd.testing.fake_history import FakeHistory
 from portsyncd.testing.fake_kernel import FakeKernel
-from portsyncd.testing.fake_links import FakeLinkSource
 from portsyncd.testing.fake_redis import FakeRedis
-from portsyncd.testing.fake_store import FakeStore
+from portsyncd.testing.fake_world import FakeWorld
 from portsyncd.wire.database_config import Database, Endpoint
+from portsyncd.world import Machine
 
 # Nothing of this machine counts.
 ALONE = Config(
@@ -48,14 +40,20 @@ PORT = "Ethernet0"
 
 
 class World:
-    """The kernel and the Redis that the daemon meets, and its log."""
+    """What the daemon meets, and its log. fake: the whole of it, from the first process on."""
+
+    fake: FakeWorld
 
     def __init__(self, log: list[Any]) -> None:
         self.kernel = FakeKernel()
         self.redis = FakeRedis()
-        self.kept = {name: FakeKept() for name in ("state.json", "counters.json")}
-        self.history = FakeHistory()
         self.log = log
+
+    def meet(self, config: Config, _manager: object) -> FakeWorld:
+        """Another process begins: what the last one has left is there."""
+        if not hasattr(self, "fake"):
+            self.fake = FakeWorld(config, kernel=self.kernel, redis=self.redis)
+        return self.fake
 
     def load_config(self) -> None:
         self.redis.client(4).hset(f"PORT|{PORT}", {"mtu": "9100"})
@@ -73,28 +71,11 @@ class World:
         return self.redis.client(6).hgetall(f"PORT_TABLE|{PORT}").get("mtu", "")
 
 
-async def analyze_here(past: History, now: float) -> Analysis:
-    """A thread would not hold the test's clock."""
-    return analyze(past, now)
-
-
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     with structlog.testing.capture_logs() as log:
         made = World(log)
-
-        def source(**options: Any) -> FakeLinkSource:
-            return FakeLinkSource(made.kernel, **options)
-
-        def store(_databases: object, access: Access) -> FakeStore:
-            return FakeStore(made.redis, timeout=access.timeout)
-
-        monkeypatch.setattr(daemon, "NetlinkSource", source)
-        monkeypatch.setattr(daemon, "RedisStore", store)
-        monkeypatch.setattr(daemon, "OldLinksFile", lambda _folder: FakeOldLinks())
-        monkeypatch.setattr(daemon, "KeptFile", lambda path, **_options: made.kept[path.name])
-        monkeypatch.setattr(daemon, "Recorder", partial(Recorder, compute=analyze_here))
-        monkeypatch.setattr(history, "HistoryFile", lambda *_options: made.history)
+        monkeypatch.setattr(daemon, "Machine", made.meet)
         yield made
     logs.set_level("info")
 
@@ -353,7 +334,7 @@ def test_what_the_files_of_all_sections_lack_is_told_at_once(tmp_path: Path) -> 
     names: dict[str, Any] = {name: str(tmp_path / name) for name in ("cert", "key", "ca")}
     database = DatabaseConfig(database_config="", password_file=str(tmp_path / "password"))
     with pytest.raises(ConfigError) as caught:
-        Daemon(Config(database=database, metrics=MetricsConfig(**names)))
+        Machine(Config(database=database, metrics=MetricsConfig(**names)))
     assert len(caught.value.problems) == 4
     for problem, name in zip(caught.value.problems, ("password", "cert", "key", "ca"), strict=True):
         assert str(tmp_path / name) in problem
@@ -365,25 +346,13 @@ def test_an_endpoint_that_would_let_in_whom_it_should_not_is_no_endpoint(
     files = Certificates(tmp_path).config()["metrics"]
     monkeypatch.setattr("portsyncd.tls.selftest.problems", lambda: ["AES-128 would be accepted"])
     with pytest.raises(ConfigError, match="AES-128"):
-        Daemon(Config(database=DatabaseConfig(database_config=""), metrics=MetricsConfig(**files)))
+        Machine(Config(database=DatabaseConfig(database_config=""), metrics=MetricsConfig(**files)))
 
 
 # ---- what outlives it
 
 
-async def test_what_a_stop_has_left_the_next_process_takes_up(
-    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exported: list[str] = []
-
-    class FakeExporter:
-        def __init__(self, *_arguments: object) -> None:
-            pass
-
-        async def export(self) -> None:
-            exported.append("once")
-
-    monkeypatch.setattr(export, "Exporter", FakeExporter)
+async def test_what_a_stop_has_left_the_next_process_takes_up(autojump_clock: MockClock, world: World) -> None:
     world.load_config()
     async with serving(KEEPING):
         world.bring_up()
@@ -391,16 +360,19 @@ async def test_what_a_stop_has_left_the_next_process_takes_up(
         world.kernel.set(PORT, mtu=9001)
         await wait_all_tasks_blocked()
         await send(signal.SIGTERM)
-    assert world.kept["state.json"].content["ports"][PORT][0][3] == "9001"
-    assert world.kept["counters.json"].content["cold_starts"] == 1
-    assert [(start.stopped, start.outcome, start.healthy) for start in world.history.starts] == [(True, "eoiu", True)]
-    assert sum(sample.events for sample in world.history.samples) == world.history.starts[0].events > 0
-    assert world.history.samples[-1].health == 1.0
-    assert world.history.closed
-    assert exported == ["once"]
+    fake = world.fake
+    assert fake.kept_state.content["ports"][PORT][0][3] == "9001"
+    assert fake.kept_counters.content["cold_starts"] == 1
+    assert [(start.stopped, start.outcome, start.healthy) for start in fake.kept_history.starts] == [
+        (True, "eoiu", True)
+    ]
+    assert sum(sample.events for sample in fake.kept_history.samples) == fake.kept_history.starts[0].events > 0
+    assert fake.kept_history.samples[-1].health == 1.0
+    assert fake.kept_history.closed
+    assert fake.exports == 1
     async with serving(KEEPING):
         await trio.sleep(1)
         await send(signal.SIGTERM)
     assert [line["ports"] for line in world.said("restored the state of the ports")] == [1]
-    assert world.kept["counters.json"].content["cold_starts"] == 2
-    assert [start.restored for start in world.history.starts] == ["none", "file"]
+    assert fake.kept_counters.content["cold_starts"] == 2
+    assert [start.restored for start in fake.kept_history.starts] == ["none", "file"]

@@ -18,7 +18,8 @@ shell that waits, asks the core, and carries out the answer. Lowest layer first;
                  the observer looks at them all
     web/         the metrics endpoint: listener, connections, Hypercorn, the Quart-Trio app
     inputs.py    what the files hold that the configuration names: databases, access, certificates
-    daemon.py    puts the real things together: the tree of services, signals
+    world.py     what lies outside the process: the machine, as far as the daemon has to do with it
+    daemon.py    puts the services together on a world: their tree, signals
     cli/         the commands, what they print, the reference in docs/
     __main__.py  python -m portsyncd
     testing/     shipped fakes, builders and stands: links, Redis, orchagent, the daemon as a process

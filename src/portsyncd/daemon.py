@@ -1,4 +1,4 @@
-"""The composition root: real backends, the tree of services, signals, exit codes.
+"""The composition root: the tree of services on a world, signals, exit codes.
 
 ::
 
@@ -14,12 +14,9 @@
 """
 
 import os
-import random
 import signal
 import sys
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,18 +24,13 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from portsyncd import __version__, logs
-from portsyncd.analytics.analysis import document
+from portsyncd.analytics.analysis import Analysis, analyze, document
 from portsyncd.analytics.history import History
-from portsyncd.backends.base import DescriptorStore
-from portsyncd.backends.files import OldLinksFile
+from portsyncd.backends.base import DescriptorStore, HistoryStore
 from portsyncd.backends.inherited import give_up
-from portsyncd.backends.kept import KeptFile
-from portsyncd.backends.netlink import NetlinkSource
-from portsyncd.backends.redis import RedisStore
 from portsyncd.backends.systemd import Systemd
 from portsyncd.config import Config
 from portsyncd.errors import EXIT_OK, ConfigError, PortsyncdError
-from portsyncd.inputs import read_all, retry_cap
 from portsyncd.metrics import Metrics
 from portsyncd.model.generation import ExistingLinks, Policy
 from portsyncd.model.health import Status
@@ -57,9 +49,9 @@ from portsyncd.services.recorder import Observation, Recorder
 from portsyncd.services.supervisor import Child, Run, Supervisor
 from portsyncd.services.watches import Calendar
 from portsyncd.services.writer import Writer
+from portsyncd.world import Machine, World
 
 if TYPE_CHECKING:
-    from portsyncd.backends.export import Exporter
     from portsyncd.web.credentials import Credentials
     from portsyncd.web.server import MetricsServer
 
@@ -76,48 +68,41 @@ _SWITCH_SECONDS = 0.0002
 
 
 class Daemon:
-    """One daemon with its services. Raises ``ConfigError`` where files that the configuration names are wrong.
+    """One daemon with its services, on a world."""
 
-    descriptors: keeps the event socket over restarts; None: nobody does.
-    """
-
-    def __init__(self, config: Config, descriptors: DescriptorStore | None = None) -> None:
-        databases, access, credentials = read_all(config)
-        netlink, prefixes = config.netlink, config.netlink.port_prefixes
+    def __init__(self, config: Config, world: World) -> None:
+        prefixes = config.netlink.port_prefixes
         policy = Policy(
             prefixes=prefixes,
-            existing_links=ExistingLinks(netlink.existing_links),
+            existing_links=ExistingLinks(config.netlink.existing_links),
             warm_allowed=config.warm_restart.enabled,
             eoiu_timeout=config.warm_restart.eoiu_timeout_secs,
         )
         demands = Demands(config.performance.max_latency_us / 1e6, config.performance.min_success_rate)
         self.config = config
+        self.world = world
         self.inbox = Inbox(config.performance.max_event_queue)
-        self._exporter: Exporter | None = None
-        self.reader = Reader(
-            lambda: NetlinkSource(
-                receive_buffer_bytes=netlink.receive_buffer_bytes, prefixes=prefixes, store=descriptors
-            ),
-            self.inbox,
-            prefixes,
-        )
+        self.reader = Reader(world.link_source, self.inbox, prefixes)
         self.writer = Writer(
-            lambda: RedisStore(databases, access),
+            world.store,
             self.inbox,
             PortSync(policy),
             self.reader,
-            old_links=OldLinksFile(Path(netlink.run_dir)),
-            backoff=Backoff(cap=retry_cap(config, databases.values())),
-            jitter=random.random,
-            fresh_id=lambda: uuid.uuid4().hex,
+            old_links=world.old_links,
+            backoff=Backoff(cap=world.retry_cap),
+            jitter=world.random,
+            fresh_id=world.fresh_id,
             set_log_level=_set_sonic_level,
         )
         self.book = FlapBook(self.writer.sync.take_flaps)
         self.keeper = self._make_keeper()
-        self.recorder = self._make_recorder(trio.current_time()) if config.metrics.storage_path else None
-        self.web = None if credentials is None else self._make_web(credentials)
+        self.recorder = None if world.history is None else self._make_recorder(world.history)
+        self.web = None if world.credentials is None else self._make_web(world.credentials)
         self.supervisor = Supervisor(
-            list(self._children()), RestartPolicy(), exit_to_restart=config.daemon.exit_to_restart
+            list(self._children()),
+            RestartPolicy(),
+            exit_to_restart=config.daemon.exit_to_restart,
+            random=world.random,
         )
         self.observer = Observer(
             self.reader,
@@ -134,7 +119,12 @@ class Daemon:
                 demands=demands,
             ),
             version=__version__,
+            wall=world.unix,
+            memory=world.resident_bytes,
         )
+        # Why it ends by itself, and what waits for somebody to end it.
+        self._reason: PortsyncdError | None = None
+        self._listening = trio.CancelScope()
 
     def _children(self) -> Iterator[Child]:
         """In the order of their start."""
@@ -152,67 +142,40 @@ class Daemon:
         await self.observer.run(task_status=task_status)
 
     def _make_keeper(self) -> Keeper:
-        warm, metrics = self.config.warm_restart, self.config.metrics
-        state = counters = None
-        if warm.state_file:
-            state = KeptFile(
-                Path(warm.state_file),
-                kind="port state",
-                version=1,
-                max_backups=warm.max_backups,
-                max_age=warm.max_age_secs,
-                wall=_unix_now,
-            )
-        if metrics.storage_path:
-            counters = KeptFile(
-                Path(metrics.storage_path, "counters.json"),
-                kind="counters",
-                version=1,
-                max_backups=warm.max_backups,
-                wall=_unix_now,
-            )
+        warm = self.config.warm_restart
         return Keeper(
             self.writer,
             self.reader,
             self.book,
-            state=state,
-            counters=counters,
+            state=self.world.state,
+            counters=self.world.counters,
             state_interval=warm.save_interval_secs,
-            counters_interval=metrics.save_interval_secs,
+            counters_interval=self.config.metrics.save_interval_secs,
             max_age=warm.max_age_secs,
-            calendar=Calendar(trio.current_time, _unix_now),
+            calendar=Calendar(trio.current_time, self.world.unix),
         )
 
-    def _make_recorder(self, started_at: float) -> Recorder:
-        from portsyncd.backends.history import HistoryFile
-
+    def _make_recorder(self, history: HistoryStore) -> Recorder:
         metrics = self.config.metrics
         return Recorder(
-            HistoryFile(Path(metrics.storage_path), metrics.max_file_size_mb << 20),
+            history,
             self.book,
             self._observation,
-            export=self._export,
+            export=self.world.export(self._make_exported, self._document),
             count_damage=self.keeper.count_damage,
             sample_interval=metrics.sample_interval_secs,
             save_interval=metrics.save_interval_secs,
             retention_seconds=metrics.retention_days * 86400,
-            wall=_unix_now,
-            started_at=started_at,
+            wall=self.world.unix,
+            started_at=trio.current_time(),
+            compute=self._analyze,
         )
 
-    async def _export(self) -> None:
-        if self._exporter is None:
-            from portsyncd.backends.export import Exporter
+    async def _analyze(self, history: History, now: float) -> Analysis:
+        return await self.world.compute(analyze, history, now)
 
-            metrics = self.config.metrics
-            self._exporter = Exporter(
-                Path(metrics.storage_path),
-                metrics.export_format,
-                Metrics(self.observer.facts, version=__version__, process=False),
-                self._document,
-                _unix_now,
-            )
-        await self._exporter.export()
+    def _make_exported(self) -> Metrics:
+        return Metrics(self.observer.facts, version=__version__, process=False)
 
     def _document(self) -> dict[str, Any]:
         analysis = None if self.recorder is None else self.recorder.statistics().analysis
@@ -247,6 +210,33 @@ class Daemon:
             allowed_sans=metrics.client_allowed_sans,
             after=self.writer.first_sync.wait,
         )
+
+    # ---- from start to end
+
+    async def serve(self, signals: AsyncIterator[int], reload: Callable[[], Config]) -> None:
+        """Run until one of the signals, or ``leave``, ends it. Raises what ended it, if that is an error."""
+        heeded = {signal.SIGHUP: lambda: _reload(reload, self.web), signal.SIGUSR1: self.writer.release}
+        await self.keeper.restore()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.supervisor.run)
+            with self._listening:
+                number = await _wait_for(_STOPPING, signals, heeded)
+                log.info("stopping", signal=signal.Signals(number).name)
+            async with trio.open_nursery() as stopping:
+                stopping.start_soon(_cancel_on, _STOPPING, signals, stopping.cancel_scope)
+                await self.drain()
+                await self.finish()
+                stopping.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
+        if self._reason is not None:
+            raise self._reason
+        log.info("stopped")
+
+    def leave(self, reason: PortsyncdError) -> None:
+        """End in good order, so that the service manager starts the daemon anew."""
+        log.error("the daemon ends", reason=str(reason))
+        self._reason = reason
+        self._listening.cancel()
 
     async def drain(self) -> None:
         """Let what has been heard reach Redis, within bounds; then it is safe to cancel everything."""
@@ -291,20 +281,7 @@ async def serve(config: Config, reload: Callable[[], Config], manager: Descripto
                 give_up(manager)
             await _wait_for(_STOPPING, signals, {signal.SIGHUP: lambda: _reload(reload)})
             return
-        daemon = Daemon(config, manager)
-        heeded = {signal.SIGHUP: lambda: _reload(reload, daemon.web), signal.SIGUSR1: daemon.writer.release}
-        await daemon.keeper.restore()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(daemon.supervisor.run)
-            number = await _wait_for(_STOPPING, signals, heeded)
-            log.info("stopping", signal=signal.Signals(number).name)
-            async with trio.open_nursery() as stopping:
-                stopping.start_soon(_cancel_on, _STOPPING, signals, stopping.cancel_scope)
-                await daemon.drain()
-                await daemon.finish()
-                stopping.cancel_scope.cancel()
-            nursery.cancel_scope.cancel()
-        log.info("stopped")
+        await Daemon(config, Machine(config, manager)).serve(signals, reload)
 
 
 async def _wait_for(
@@ -349,10 +326,6 @@ def _set_sonic_level(text: str) -> None:
         return
     log.notice("log level set by CONFIG_DB", level=level)
     logs.set_level(level)
-
-
-def _unix_now() -> float:
-    return datetime.now(UTC).timestamp()
 
 
 def read_history(folder: Path, since: float, until: float) -> History:

@@ -1,7 +1,6 @@
 """What the observer says of a whole fake switch: at rest, in every kind of trouble, and after it."""
 
 import json
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from math import inf
@@ -19,7 +18,6 @@ from portsyncd.model.commands import PortWrite
 from portsyncd.model.health import AWAITED_SECONDS, PENDING_SECONDS, UNCERTIFIED_SECONDS
 from portsyncd.model.report import RECENT_SECONDS, SLOW_SECONDS
 from portsyncd.services.health_document import NAMED_PORTS
-from portsyncd.services.observer import resident_bytes
 from portsyncd.services.supervisor import Child
 from portsyncd.testing.fake_links import FakeLinkSource
 from portsyncd.testing.fake_redis import READONLY
@@ -614,7 +612,3 @@ async def test_timestamps_stand_still_and_follow_only_a_clock_that_was_set(autoj
         assert facts.last_certified_sync == NEW_YEAR + 86400
         assert facts.uptime == pytest.approx(3060)
         assert observer.document(observer.health())["since"] == "2026-01-02T00:00:00Z"
-
-
-def test_resident_memory_is_that_of_this_process() -> None:
-    assert os.sysconf("SC_PAGE_SIZE") * 1000 < resident_bytes() < 1 << 34

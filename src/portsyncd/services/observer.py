@@ -4,10 +4,7 @@ Both come from the same look and the same judge, so that they always agree. ``ru
 asks or not: how long something has lasted is known even if the last question was an hour ago.
 """
 
-import os
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import trio
@@ -35,7 +32,7 @@ from portsyncd.services.keeper import KeeperStatistics
 from portsyncd.services.reader import Reader, ReaderStatistics
 from portsyncd.services.recorder import Observation, RecorderStatistics
 from portsyncd.services.supervisor import ChildState, ChildStatistics, SupervisorStatistics
-from portsyncd.services.watches import Calendar, Growth, Stretch
+from portsyncd.services.watches import Calendar, Growth, Standstill, Stretch
 from portsyncd.services.writer import Writer, WriterStatistics
 
 log = get_logger()
@@ -44,8 +41,6 @@ LOOK_SECONDS = 1.0
 # How the initial sync ended, once it has.
 _OUTCOMES = {Phase.COMPLETE: Outcome.EOIU, Phase.TIMED_OUT: Outcome.TIMEOUT, Phase.FAILED: Outcome.FAILED}
 _NO_ENTRY = "orchagent has not taken it: no APPL_DB entry"
-_STATM = Path("/proc/self/statm")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Children(Protocol):
@@ -81,11 +76,6 @@ class WebStatistics(Protocol):
     @property
     def tls_profile(self) -> str:
         """Its name."""
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process (proc(5), statm, in pages)."""
-    return int(_STATM.read_bytes().split()[1]) * _PAGE_BYTES
 
 
 class _Look(NamedTuple):
@@ -127,8 +117,8 @@ class Observer:
         thresholds: Thresholds,
         version: str,
         clock: Callable[[], float] = trio.current_time,
-        wall: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
-        memory: Callable[[], int] = resident_bytes,
+        wall: Callable[[], float],
+        memory: Callable[[], int],
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -149,7 +139,7 @@ class Observer:
         self._verdicts: dict[str, Status] = {}
         now = self._born = self._since = clock()
         self._redis_away, self._netlink_away, self._unsynced = Stretch(), Stretch(), Stretch()
-        self._uncertified, self._stalled, self._behind = Stretch(), Stretch(), Stretch()
+        self._standstill, self._uncertified, self._behind = Standstill(), Stretch(), Stretch()
         self._closed, self._slow = Stretch(), Stretch()
         # For how long events have been slow, and when they last were.
         self._slow_for, self._slow_at = 0.0, now
@@ -273,8 +263,7 @@ class Observer:
         synced = self._writer.first_sync.is_set()
         ports, held = self._count_ports(look)
         too_few = writer.connected and synced and self._thresholds.is_short(ports, held)
-        waiting = inbox.depth + writer.events_in_flight or int(synced and not writer.in_sync)
-        moved = (writer.round_trips, writer.events_processed, writer.events_failed, writer.sessions)
+        waiting, stalled = self._standstill.seconds(now, writer, inbox, synced=synced)
         latencies, writes, failed, losses = self._count_recent(look)
         latency = quantile(writer.latencies[-latencies:], 0.99) if latencies else 0.0
         awaited, pending = self._name_waiting(look)
@@ -290,7 +279,7 @@ class Observer:
             certified_age=None if writer.certified_sync_at is None else now - writer.certified_sync_at,
             uncertified=self._uncertified.seconds(now, self._is_uncertified(reader)),
             waiting=waiting,
-            stalled=self._stalled.seconds(now, writer.connected and waiting > 0, moved),
+            stalled=stalled,
             queue_depth=inbox.depth,
             queue_bound=inbox.bound,
             events=latencies,

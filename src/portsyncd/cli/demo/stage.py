@@ -18,6 +18,7 @@ from portsyncd.daemon import Daemon
 from portsyncd.errors import EXIT_OK, EXIT_UNEXPECTED
 from portsyncd.testing.netns import enter_user_namespace
 from portsyncd.testing.switch import Switch
+from portsyncd.world import Machine
 
 _LANES_PER_PORT = 4
 _SETTLE_SECONDS = 10.0
@@ -61,7 +62,8 @@ async def _play(switch: Switch, options: Options, log: Path, say: Callable[[str]
     switch.load_config(names)
     say(f"Redis on {switch.redis.socket_path}, a network namespace, {len(names)} ports in CONFIG_DB")
     with switch.namespace.enter():
-        daemon = Daemon(load(str(switch.daemon.config_path), {}, {}))
+        config = load(str(switch.daemon.config_path), {}, {})
+        daemon = Daemon(config, Machine(config))
         async with trio.open_nursery() as nursery:
             await nursery.start(daemon.supervisor.run)
             switch.orchagent.start()

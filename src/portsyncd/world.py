@@ -1,0 +1,182 @@
+"""What lies outside the process, as far as the daemon has to do with it: the switch it runs on, or a fake one.
+
+``daemon`` puts the same services together on either.
+"""
+
+import os
+import random
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple
+
+import trio
+
+from portsyncd.backends import memory
+from portsyncd.backends.base import DescriptorStore, HistoryStore, KeptDocument, LinkSource, OldLinksStore, Store
+from portsyncd.backends.files import OldLinksFile
+from portsyncd.backends.kept import KeptFile
+from portsyncd.backends.netlink import NetlinkSource
+from portsyncd.backends.redis import RedisStore
+from portsyncd.config import Config
+from portsyncd.inputs import read_all, retry_cap
+from portsyncd.metrics import Metrics
+
+if TYPE_CHECKING:
+    from portsyncd.backends.export import Exporter
+    from portsyncd.web.credentials import Credentials
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+
+
+class World(Protocol):
+    """One for the life of the process.
+
+    retry_cap: the longest pause between attempts to connect to Redis, in seconds. credentials: what the metrics endpoint is
+    served with; None where there is none. old_links, state, counters, history: where these are kept; None: nowhere.
+    """
+
+    retry_cap: float
+    credentials: "Credentials | None"
+    old_links: OldLinksStore
+    state: KeptDocument | None
+    counters: KeptDocument | None
+    history: HistoryStore | None
+
+    def link_source(self) -> LinkSource:
+        """A new one, not open yet."""
+
+    def store(self) -> Store:
+        """A new session with Redis, not open yet."""
+
+    def export(
+        self, make_metrics: Callable[[], Metrics], document: Callable[[], Mapping[str, Any]]
+    ) -> Callable[[], Awaitable[None]]:
+        """What writes the metrics' files; see ``backends.export.Exporter``."""
+
+    async def compute(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        """Call it where it does not hold the event loop up."""
+
+    def unix(self) -> float:
+        """The clock on the wall, in seconds."""
+
+    def random(self) -> float:
+        """At least 0, less than 1."""
+
+    def fresh_id(self) -> str:
+        """One that nobody else has."""
+
+    def resident_bytes(self) -> int:
+        """Resident memory of this process."""
+
+    def release_memory(self) -> None:
+        """Give back what is not used any more."""
+
+    async def free_bytes(self) -> Mapping[str, int]:
+        """What is left of the disks, by what is kept there; what cannot be told is left out."""
+
+
+class Machine:
+    """The real ones: see ``World``. Raises ``ConfigError`` where files that the configuration names are wrong.
+
+    descriptors: keeps the event socket over restarts; None: nobody does.
+    """
+
+    def __init__(self, config: Config, descriptors: DescriptorStore | None = None) -> None:
+        self._databases, self._access, self.credentials = read_all(config)
+        self._config = config
+        self._descriptors = descriptors
+        self.retry_cap = retry_cap(config, self._databases.values())
+        self.old_links: OldLinksStore = OldLinksFile(Path(config.netlink.run_dir))
+        warm, metrics = config.warm_restart, config.metrics
+        self.state: KeptDocument | None = None
+        self.counters: KeptDocument | None = None
+        self.history: HistoryStore | None = None
+        if warm.state_file:
+            self.state = KeptFile(
+                Path(warm.state_file),
+                kind="port state",
+                version=1,
+                max_backups=warm.max_backups,
+                max_age=warm.max_age_secs,
+                wall=self.unix,
+            )
+        if metrics.storage_path:
+            from portsyncd.backends.history import HistoryFile
+
+            folder = Path(metrics.storage_path)
+            self.counters = KeptFile(
+                folder / "counters.json", kind="counters", version=1, max_backups=warm.max_backups, wall=self.unix
+            )
+            self.history = HistoryFile(folder, metrics.max_file_size_mb << 20)
+        kept = {"port_state": warm.state_file, "history": metrics.storage_path}
+        self._kept = {what: Path(path) for what, path in kept.items() if path}
+
+    def link_source(self) -> LinkSource:
+        """Netlink."""
+        netlink = self._config.netlink
+        return NetlinkSource(
+            receive_buffer_bytes=netlink.receive_buffer_bytes, prefixes=netlink.port_prefixes, store=self._descriptors
+        )
+
+    def store(self) -> Store:
+        """Redis."""
+        return RedisStore(self._databases, self._access)
+
+    def export(
+        self, make_metrics: Callable[[], Metrics], document: Callable[[], Mapping[str, Any]]
+    ) -> Callable[[], Awaitable[None]]:
+        """Into ``metrics.storage_path``. Its libraries are loaded when they are needed first."""
+        exporter: Exporter | None = None
+
+        async def export() -> None:
+            nonlocal exporter
+            if exporter is None:
+                from portsyncd.backends.export import Exporter
+
+                metrics = self._config.metrics
+                folder = Path(metrics.storage_path)
+                exporter = Exporter(folder, metrics.export_format, make_metrics(), document, self.unix)
+            await exporter.export()
+
+        return export
+
+    async def compute(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        """In a worker thread."""
+        return await trio.to_thread.run_sync(function, *arguments)
+
+    def unix(self) -> float:
+        """The system's clock."""
+        return datetime.now(UTC).timestamp()
+
+    def random(self) -> float:
+        """The standard library's."""
+        return random.random()
+
+    def fresh_id(self) -> str:
+        """A random UUID."""
+        return uuid.uuid4().hex
+
+    def resident_bytes(self) -> int:
+        """As the kernel counts it."""
+        return memory.resident_bytes()
+
+    def release_memory(self) -> None:
+        """To the kernel."""
+        memory.release()
+
+    async def free_bytes(self) -> Mapping[str, int]:
+        """In a worker thread, since a disk may hang; it is given up then when this is cancelled."""
+        return await trio.to_thread.run_sync(self._free_bytes, abandon_on_cancel=True)
+
+    def _free_bytes(self) -> dict[str, int]:
+        free = {}
+        for what, path in self._kept.items():
+            # What is kept makes its folders when it is first written.
+            there = next((folder for folder in (path, *path.parents) if folder.exists()), None)
+            if there is not None:
+                status = os.statvfs(there)
+                free[what] = status.f_bavail * status.f_frsize
+        return free

@@ -1,0 +1,76 @@
+"""The machine that the daemon runs on: what is not a backend's own matter."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from portsyncd.config import Config, DatabaseConfig, MetricsConfig, WarmRestartConfig
+from portsyncd.metrics import Metrics
+from portsyncd.world import Machine
+from tests.ops.catalogue import just_started
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config(
+        database=DatabaseConfig(database_config=""),
+        warm_restart=WarmRestartConfig(state_file=str(tmp_path / "not" / "made" / "state.json")),
+        metrics=MetricsConfig(enabled=False, storage_path=str(tmp_path / "metrics")),
+    )
+
+
+def test_nothing_is_kept_where_no_place_is_named(config: Config) -> None:
+    machine = Machine(
+        replace(
+            config,
+            warm_restart=WarmRestartConfig(state_file=""),
+            metrics=MetricsConfig(enabled=False, storage_path=""),
+        )
+    )
+    assert (machine.state, machine.counters, machine.history) == (None, None, None)
+    assert trio.run(machine.free_bytes) == {}
+
+
+async def test_the_room_that_is_left_is_that_of_the_disk_before_the_folders_are_made(config: Config) -> None:
+    status = os.statvfs(Path(config.metrics.storage_path).parent)
+    free = await Machine(config).free_bytes()
+    assert free.keys() == {"port_state", "history"}
+    for left in free.values():
+        # Others write, too.
+        assert abs(left - status.f_bavail * status.f_frsize) < 1 << 30
+
+
+async def test_an_export_makes_its_metrics_once(config: Config) -> None:
+    made = []
+
+    def make() -> Metrics:
+        made.append(Metrics(just_started, version="1.2.3", process=False))
+        return made[-1]
+
+    export = Machine(config).export(make, dict)
+    assert made == []
+    await export()
+    await export()
+    assert len(made) == 1
+    assert "portsyncd_uptime_seconds" in Path(config.metrics.storage_path, "portsyncd.prom").read_text()
+
+
+async def test_what_it_computes_runs_beside_the_event_loop(config: Config) -> None:
+    machine = Machine(config)
+    turned = trio.Event()
+
+    def wait_for_the_loop(answer: int) -> int:
+        trio.from_thread.run_sync(turned.set)
+        return answer
+
+    assert await machine.compute(wait_for_the_loop, 42) == 42
+    assert turned.is_set()
+
+
+def test_ids_and_lots_differ(config: Config) -> None:
+    machine = Machine(config)
+    assert len({machine.fresh_id() for _ in range(100)}) == 100
+    assert len({machine.random() for _ in range(100)}) > 90
