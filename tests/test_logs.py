@@ -4,9 +4,10 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -303,6 +304,41 @@ def test_a_reader_that_does_not_keep_up_costs_lines_and_not_the_daemon() -> None
         logs.configure("info", "text", stream, {})
         for _ in range(2000):
             logs.get_logger().info("x" * 100)
+
+
+def socket_pair() -> Iterator[int]:
+    """As the journal's: a stream socket."""
+    for end in socket.socketpair():
+        yield end.detach()
+
+
+def read_all(read: io.FileIO) -> bytes:
+    found = b""
+    while some := read.read(1 << 16):
+        found += some
+    return found
+
+
+@pytest.mark.parametrize("connected", [lambda: reversed(os.pipe()), socket_pair])
+def test_a_reader_that_does_not_read_holds_nobody_up(connected: Callable[[], Iterable[int]]) -> None:
+    writer, reader = connected()
+    with open(reader, "rb", buffering=0) as read, open(writer, "w") as stream:  # noqa: PTH123 (descriptors, not paths)
+        logs.configure("info", "auto", stream, {"JOURNAL_STREAM": "8:1"})
+        # Would wait for ever, somewhere in the midst of a line.
+        for number in range(1000):
+            logs.get_logger().info(f"{number} " + "x" * 5000)
+        os.set_blocking(reader, False)
+        before = read_all(read)
+        logs.get_logger().info("there")
+        lines = (before + read_all(read)).decode().splitlines()
+    whole = [line for line in lines if line.endswith("x" * 5000)]
+    assert [int(line[3:].split()[0]) for line in whole] == list(range(len(whole)))
+    # One was torn, and ends where the next begins.
+    assert lines[len(whole) :][-2:] == [
+        "<6>there",
+        f"<4>log lines before this one were lost lines={1000 - len(whole)}",
+    ]
+    assert len(lines) - len(whole) in (2, 3)
 
 
 def test_a_file_gets_each_line_at_once_and_in_order(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ async def test_an_export_makes_its_metrics_once(config: Config) -> None:
     await export()
     await export()
     assert len(made) == 1
-    assert "portsyncd_uptime_seconds" in Path(config.metrics.storage_path, "portsyncd.prom").read_text()
+    text = await trio.Path(config.metrics.storage_path, "portsyncd.prom").read_text()
+    assert "portsyncd_uptime_seconds" in text
 
 
 async def test_what_it_computes_runs_beside_the_event_loop(config: Config) -> None:

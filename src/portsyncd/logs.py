@@ -1,14 +1,17 @@
 """The log: structlog, set up once for the process, with a level that can change at any time.
 
-A line goes out with one ``write`` to the stream's file descriptor. Logging never raises: a log that cannot be
-written must not stop the port sync. Lines that were lost are counted and reported when writing works again.
+A line goes out at once, to the stream's file descriptor. Logging never raises, and waits for nobody: a log that cannot
+be written, or whose reader does not keep up, must not hold up the port sync. Lines that were lost are counted and reported
+when writing works again.
 
 ``get_logger`` may be called before ``configure``; every logger follows the latest ``configure`` and ``set_level``.
 """
 
+import errno
 import json
 import os
 import re
+import select
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -47,6 +50,11 @@ _SONIC_LEVELS: Final = MappingProxyType(
 )
 
 _Fields = structlog.typing.EventDict
+# Who reads the log is given so long to make room, once: in a burst of lines it may need it.
+_PATIENCE_MS = 20
+# Where poll(2) says that a pipe or a stream socket can be written, so many bytes do not block (pipe(7), PIPE_BUF).
+_BYTES_AT_ONCE = 4096
+
 # What can stand in a line without quotes.
 _PLAIN = re.compile(r"[\w./:@+,%()\[\]-]+", re.ASCII)
 
@@ -58,12 +66,14 @@ class _Output:
         self.threshold = _INFO
         self.stream: TextIO | None = None
         self.lost = 0
+        # The last line went out in part.
+        self.torn = False
 
     def write(self, line: str) -> None:
         # Looked up per line: None means standard error, which tests and shells exchange under our feet.
         stream = self.stream or sys.stderr
         try:
-            _write(stream, line + "\n")
+            self._write(stream, line + "\n")
         except (OSError, ValueError):
             # Closed (ValueError), broken pipe, full disk, a reader that does not keep up: nothing that we could say
             # to anybody, and no reason to stop.
@@ -71,20 +81,26 @@ class _Output:
         else:
             self.lost = 0
 
-
-def _write(stream: TextIO | None, text: str) -> None:
-    """Write past the stream's buffer where it has a file: a buffer keeps what failed, and fails again at exit."""
-    if stream is None:
-        return
-    try:
-        descriptor = stream.fileno()
-    except (OSError, AttributeError):
-        stream.write(text)
-        stream.flush()
-        return
-    data = text.encode("utf-8", "backslashreplace")
-    while data:
-        data = data[os.write(descriptor, data) :]
+    def _write(self, stream: TextIO | None, text: str) -> None:
+        """Write past the stream's buffer where it has a file: a buffer keeps what failed, and fails again at exit."""
+        if stream is None:
+            return
+        try:
+            descriptor = stream.fileno()
+        except (OSError, AttributeError):
+            stream.write(text)
+            stream.flush()
+            return
+        data = text.encode("utf-8", "backslashreplace")
+        if self.torn:
+            data = b"\n" + data
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        while data:
+            if not poll.poll(0 if self.lost else _PATIENCE_MS):
+                raise BlockingIOError(errno.EAGAIN, "nobody reads the log")
+            data = data[os.write(descriptor, data[:_BYTES_AT_ONCE]) :]
+            self.torn = bool(data)
 
 
 _output = _Output()
