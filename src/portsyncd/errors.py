@@ -44,6 +44,14 @@ class BudgetExhaustedError(PortsyncdError):
     exit_code = EXIT_UNAVAILABLE
 
 
+class MemoryLimitError(PortsyncdError):
+    """The daemon's memory is beyond ``self_healing.memory_limit_mb``, and giving back what is not needed did not help. Caused
+    by a leak, or by a limit that is too low for so many ports; the service manager restarts the daemon, the operator reads
+    the figures in the log lines before it."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
 class DecodeError(PortsyncdError):
     """Bytes that are not what their protocol says. Caused by the peer or by truncation; the reader asks the kernel anew.
     Of a certificate's file: caused by who wrote it, who replaces it."""
@@ -59,6 +67,11 @@ class StoreError(PortsyncdError):
 
 class StoreUnavailableError(StoreError):
     """Redis cannot be reached, closed the connection, or did not answer in time. The writer connects anew."""
+
+
+class StoreChangedError(StoreError):
+    """Somebody changed a database while another was written to suit it. Redis is well; the writer compares everything
+    anew."""
 
 
 class StoreLoadingError(StoreError):

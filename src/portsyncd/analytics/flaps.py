@@ -65,17 +65,17 @@ def flapping(flaps: Iterable[PortFlaps], since: float, now: float) -> list[Flapp
 
     A port's present rate is that of the last half-life.
     """
-    by_port: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    by_port: dict[str, list[PortFlaps]] = defaultdict(list)
     for each in flaps:
         if since <= each.at:
-            by_port[each.port].append((each.at, each.flaps))
+            by_port[each.port].append(each)
     ports = [_flapping(name, events, now) for name, events in by_port.items()]
     return sorted(ports, key=lambda port: (-port.penalty, -port.flaps, port.name))
 
 
-def _flapping(name: str, events: Sequence[tuple[float, int]], now: float) -> FlappingPort:
-    current = penalty(events, now)
+def _flapping(name: str, events: Sequence[PortFlaps], now: float) -> FlappingPort:
+    current = penalty(((each.at, each.flaps) for each in events), now)
     current = current if current >= LEAST else 0.0
-    rate = sum(count for at, count in events if now - at <= HALF_LIFE) / HALF_LIFE
-    total = sum(count for _, count in events)
+    rate = sum(each.flaps for each in events if now - each.at <= HALF_LIFE) / HALF_LIFE
+    total = sum(each.flaps for each in events)
     return FlappingPort(name, total, current, current >= SUPPRESS, crosses_in(current, rate))
