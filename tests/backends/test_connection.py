@@ -1,5 +1,6 @@
 """One connection to Redis: its deadlines, its errors, and what it leaves behind; on a real Redis where one can do it."""
 
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, closing
@@ -8,7 +9,9 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
+from portsyncd.backends import connection as module
 from portsyncd.backends.connection import Access, RedisConnection, ScriptUnknownError
 from portsyncd.errors import StoreLoadingError, StoreRefusedError, StoreUnavailableError
 from portsyncd.testing.redis_server import RedisServer
@@ -214,12 +217,155 @@ async def test_a_connection_that_comes_about_after_it_was_closed_is_given_back(s
     until(lambda: not clients(server), what="Redis sees that the connection is closed")
 
 
+async def test_connections_given_up_while_they_are_made_take_no_threads_from_others(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    begun: list[RedisConnection] = []
+
+    def connect_late(connection: RedisConnection) -> None:
+        begun.append(connection)
+        released.wait()
+
+    async def fail(connection: RedisConnection) -> None:
+        with pytest.raises(StoreUnavailableError):
+            await connection.open()
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(RedisConnection, "_connect", connect_late)
+            connections = [connect(server) for _ in range(20)]
+            async with trio.open_nursery() as nursery:
+                for one in connections:
+                    nursery.start_soon(fail, one)
+                await wait_all_tasks_blocked()
+                for one in connections:
+                    one.close()
+            assert 0 < len(begun) <= 8
+            assert not trio.to_thread.current_default_thread_limiter().borrowed_tokens
+            # The next waits for one of them, no longer than for Redis.
+            with trio.fail_after(SOON), pytest.raises(StoreUnavailableError, match="did not answer within"):
+                await connect(server, Access(timeout=0.05)).open()
+    finally:
+        released.set()
+    with closing(connect(server)) as connection:
+        await connection.open()
+
+
+async def test_a_reply_that_has_come_counts_whatever_the_time_is() -> None:
+    heard = trio.Event()
+
+    async def answer_before_it_is_asked(stream: trio.SocketStream) -> None:
+        # As where the process was stopped until after its deadline.
+        await stream.send_all(b"+OK\r\n")
+        await heard.wait()
+        await stream.send_all(b"+PONG\r\n+PO")
+        await trio.sleep_forever()
+
+    async with scripted({"GET": answer_before_it_is_asked}) as database:
+        with closing(RedisConnection(database, PATIENT)) as connection:
+            await connection.open()
+            await connection.call(("GET", "key"))
+            heard.set()
+            with trio.fail_after(SOON):
+                await trio.lowlevel.wait_readable(connection._socket())
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                assert await connection.call(("PING",)) == ["PONG"]
+            assert not scope.cancelled_caught
+            # One that is not whole does not.
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await connection.call(("PING",))
+            assert scope.cancelled_caught
+
+
+async def test_closing_one_whose_descriptor_somebody_closed_does_not_fail() -> None:
+    async with scripted({}) as database:
+        connection = RedisConnection(database, PATIENT)
+        await connection.open()
+        os.close(connection._socket().fileno())
+        connection.close()
+        with pytest.raises(StoreUnavailableError):
+            await connection.call(("PING",))
+
+
 def clients(server: RedisServer) -> list[str]:
     """The connections to database 6, which nobody but the connection under test uses."""
     return [client["addr"] for client in server.client(0).client_list() if client["db"] == "6"]
 
 
 # ---- errors
+
+
+async def test_a_server_whose_socket_another_one_has_taken_is_left(server: RedisServer) -> None:
+    connection = connect(server)
+    with closing(connection):
+        await connection.open()
+        await connection.ping()
+        server.supersede()
+        # It is still there for who is connected to it.
+        await connection.call(("PING",))
+        with pytest.raises(StoreUnavailableError, match="another server has taken"):
+            await connection.ping()
+
+
+async def test_a_server_whose_socket_is_gone_serves_as_long_as_it_does(server: RedisServer) -> None:
+    connection = connect(server)
+    with closing(connection):
+        await connection.open()
+        server.remove_socket()
+        await connection.ping()
+
+
+def change_mode(server: RedisServer) -> None:
+    Path(server.socket_path).chmod(0o777)
+
+
+def replace_socket(server: RedisServer) -> None:
+    """By a file that is none; the former one keeps its inode, under another name."""
+    path = Path(server.socket_path)
+    path.rename(path.with_suffix(".former"))
+    path.touch()
+
+
+async def test_a_socket_that_changes_its_mode_or_its_owner_is_still_the_same_servers(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(connect(server)) as connection:
+        await connection.open()
+        change_mode(server)
+        await connection.ping()
+        # It is asked once, not again and again.
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_listener", None)
+            await connection.ping()
+        server.supersede()
+        with pytest.raises(StoreUnavailableError, match="another server has taken"):
+            await connection.ping()
+
+
+async def test_a_socket_that_takes_nobody_says_nothing_of_who_is_connected(server: RedisServer) -> None:
+    with closing(connect(server)) as connection:
+        await connection.open()
+        replace_socket(server)
+        await connection.ping()
+        await connection.ping()
+
+
+async def test_where_no_server_has_a_process_id_its_file_tells(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a container of our own.
+    monkeypatch.setattr(module, "_peer", lambda _sock: 0)
+    with closing(connect(server)) as connection:
+        await connection.open()
+        change_mode(server)
+        await connection.ping()
+        replace_socket(server)
+        server.supersede()
+        with pytest.raises(StoreUnavailableError, match="another server has taken"):
+            await connection.ping()
 
 
 async def test_nobody_listens(server: RedisServer) -> None:

@@ -4,9 +4,11 @@ What it has in common with the fake is held by ``tests/contract/test_link_source
 """
 
 import os
+import resource
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -58,6 +60,16 @@ def make() -> NetlinkSource:
 def events(source: NetlinkSource) -> socket.socket:
     assert source._events is not None
     return source._events
+
+
+@contextmanager
+def no_descriptor_is_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def heard(source: NetlinkSource) -> list[str]:
@@ -223,6 +235,7 @@ async def test_questions_leave_no_descriptor_behind(source: NetlinkSource, monke
     await source.dump(lambda _links: None)
     await source.ask(["lo", "Ethernet0", 1])
     await source.set_down([4711])
+    assert descriptors() == before
     with pytest.raises(ZeroDivisionError):
         await source.dump(refuse)
     with trio.CancelScope() as scope:
@@ -231,4 +244,119 @@ async def test_questions_leave_no_descriptor_behind(source: NetlinkSource, monke
     monkeypatch.setattr(wire, "dump_request", lambda number: frames.message(1000, flags=0x301, sequence=number))
     with pytest.raises(LinkSourceError):
         await source.dump(lambda _links: None)
-    assert descriptors() == before
+    # Those on which an answer was given up are closed.
+    assert descriptors() < before
+    source.close()
+    # Its event socket, its prober, and the one above.
+    assert len(descriptors()) == len(before) - 3
+
+
+async def test_one_question_can_be_asked_when_no_descriptor_is_left(source: NetlinkSource) -> None:
+    def ask_meanwhile(_links: object) -> None:
+        with source._question():
+            pass
+
+    with no_descriptor_is_left():
+        for _ in range(3):
+            assert [link.name for link in await source.ask([1]) if link] == ["lo"]
+            await source.dump(lambda _links: None)
+        # Two at a time, of which one has to wait until there is one.
+        with pytest.raises(LinkSourceError, match="Too many open files"):
+            await source.dump(ask_meanwhile)
+    await source.dump(lambda _links: None)
+
+
+async def test_an_answer_that_has_come_when_nobody_waits_any_more_is_read(
+    source: NetlinkSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The process was stopped; nothing is there before the wait, and all of it after the time is up.
+    class Late:
+        looks = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(events(source), name)
+
+        def recvfrom(self, _size: int) -> tuple[bytes, tuple[int, int]]:
+            self.looks += 1
+            if self.looks == 1:
+                raise BlockingIOError
+            return b"answer", (0, 0)
+
+    async def never_readable(_sock: object) -> None:
+        await trio.sleep_forever()
+
+    late: Any = Late()
+    monkeypatch.setattr(netlink, "_ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", never_readable)
+    assert await netlink._receive(late) == b"answer"
+
+
+# ---- probes
+
+
+class Prober:
+    """A prober's socket that notes what is sent. before: called when something has been."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self.sent: list[bytes] = []
+        self.before: Callable[[], object] = lambda: None
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def send(self, request: bytes) -> int:
+        self.sent.append(request)
+        size = self._real.send(request)
+        self.before()
+        return size
+
+
+@pytest.fixture
+def prober(source: NetlinkSource, monkeypatch: pytest.MonkeyPatch) -> Prober:
+    assert source._prober is not None
+    prober = Prober(source._prober)
+    monkeypatch.setattr(source, "_prober", prober)
+    return prober
+
+
+async def test_a_probe_asks_rtnetlink_for_nothing(source: NetlinkSource, prober: Prober) -> None:
+    # Whatever is rtnetlink's own waits while somebody else holds its lock, and the event loop with it.
+    await source.probe()
+    ((kind, flags),) = [(sent[4], sent[6]) for sent in prober.sent]
+    assert (kind, flags) == (1, 0x5)
+
+
+async def test_a_probe_that_was_answered_is_not_lost_to_its_deadline(source: NetlinkSource, prober: Prober) -> None:
+    with trio.CancelScope() as scope:
+        prober.before = scope.cancel
+        await source.probe()
+    assert not scope.cancelled_caught
+
+
+async def test_a_probe_is_possible_while_somebody_asks_and_no_descriptor_is_left(source: NetlinkSource) -> None:
+    with source._question(), no_descriptor_is_left():
+        await source.probe()
+
+
+async def test_the_answer_to_an_earlier_probe_is_none_to_the_present(source: NetlinkSource, prober: Prober) -> None:
+    prober.send(wire.noop_request(4711))
+    await source.probe()
+    with pytest.raises(BlockingIOError):
+        prober.recv(1)
+
+
+async def test_a_probe_that_the_kernel_refuses_fails(source: NetlinkSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "noop_request", lambda number: frames.message(1000, flags=0x5, sequence=number))
+    with pytest.raises(LinkSourceError, match="refused a probe"):
+        await source.probe()
+
+
+# ---- several questions
+
+
+async def test_a_question_within_another_has_a_socket_of_its_own(source: NetlinkSource) -> None:
+    with source._question() as one, source._question() as other:
+        assert one.fileno() != other.fileno()
+    assert other.fileno() != -1
+    assert one.fileno() == -1

@@ -1,6 +1,7 @@
 """Kernels to hold link sources against: one in memory, and the real one in a namespace of its own."""
 
 import os
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from functools import partial
@@ -15,9 +16,12 @@ from portsyncd.testing.fake_kernel import FakeKernel
 from portsyncd.testing.fake_links import SOCKET_NAME, FakeDescriptorStore, FakeLinkSource
 from portsyncd.testing.links import Links
 from portsyncd.testing.netns import NetworkNamespace
-from portsyncd.wire.netlink import LinkMessage, decode
+from portsyncd.wire.netlink import RTNLGRP_LINK, LinkMessage, decode
 from tests.backends.capabilities import without_net_admin
 
+# linux/netlink.h
+_SOL_NETLINK = 270
+_NETLINK_DROP_MEMBERSHIP = 2
 DEADLINE_SECONDS = 20.0
 ODD_NAME = "Ethernet\udcff0"
 
@@ -27,7 +31,8 @@ class World(NamedTuple):
 
     kernel: ``Links``, or ``FakeKernel`` with the same methods. forbid: gives a context in which links may not be set
     down. add_odd: makes a link with a name that is no UTF-8. store: keeps event sockets, if a source is given it;
-    socket_name: what they are called there.
+    socket_name: what they are called there. drop_memberships: takes a source's event socket out of the group;
+    close_descriptor: closes it behind its back.
     """
 
     kernel: Any
@@ -36,6 +41,8 @@ class World(NamedTuple):
     add_odd: Callable[[], object]
     store: FakeDescriptorStore
     socket_name: str
+    drop_memberships: Callable[[LinkSource], object]
+    close_descriptor: Callable[[LinkSource], object]
 
 
 class RealDescriptors:
@@ -55,7 +62,14 @@ def fake_world(_stack: ExitStack) -> World:
 
     make_source = partial(FakeLinkSource, kernel)
     return World(
-        kernel, make_source, forbid, lambda: kernel.add(ODD_NAME, "ifb"), FakeDescriptorStore(kernel), SOCKET_NAME
+        kernel,
+        make_source,
+        forbid,
+        lambda: kernel.add(ODD_NAME, "ifb"),
+        FakeDescriptorStore(kernel),
+        SOCKET_NAME,
+        lambda _source: kernel.drop_memberships(),
+        lambda _source: kernel.close_descriptors(),
     )
 
 
@@ -74,7 +88,15 @@ def real_world(stack: ExitStack) -> World:
         lambda: links._link("add", ifname=raw, kind="ifb"),
         store,
         socket_name(),
+        lambda source: _events(source).setsockopt(_SOL_NETLINK, _NETLINK_DROP_MEMBERSHIP, RTNLGRP_LINK),
+        lambda source: os.close(_events(source).fileno()),
     )
+
+
+def _events(source: LinkSource) -> socket.socket:
+    assert isinstance(source, NetlinkSource)
+    assert source._events is not None
+    return source._events
 
 
 def make(

@@ -474,3 +474,97 @@ async def test_a_question_given_up_leaves_the_source_good(world: World, source: 
     (answer,) = await source.ask(["Ethernet0"])
     assert answer is not None
     assert heard(source)
+
+
+# ---- signs of life
+
+
+async def test_a_socket_that_listens_passes_a_probe_and_loses_nothing_by_it(world: World, source: LinkSource) -> None:
+    await source.probe()
+    assert not source.has_events()
+    world.kernel.add_port("Ethernet0")
+    assert source.has_events()
+    await source.probe()
+    assert source.has_events()
+    assert "Ethernet0" in {message.name for message in heard(source)}
+    assert not source.has_events()
+    with trio.testing.assert_checkpoints():
+        await source.probe()
+
+
+async def test_a_probe_asks_for_no_link(world: World, source: LinkSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Somebody else may hold the lock that such a question needs.
+    monkeypatch.setattr(source, "ask", None)
+    await source.probe()
+
+
+async def test_a_socket_that_a_former_process_left_passes_a_probe(left: World) -> None:
+    left.store.restart()
+    with closing(make(left, kept=True)) as source:
+        source.open()
+        assert source.adopted
+        await source.probe()
+
+
+async def test_an_overrun_is_something_to_read_which_a_probe_leaves_there(world: World) -> None:
+    with closing(make(world, buffer_bytes=1)) as source:
+        source.open()
+        for number in range(MANY):
+            world.kernel.add(f"Ethernet{number}", "ifb")
+        await source.probe()
+        assert source.has_events()
+        assert source.receive(10_000).lost
+
+
+async def test_a_closed_socket_fails_a_probe_and_has_nothing_to_read(world: World) -> None:
+    source = make(world)
+    for opened in (False, True):
+        if opened:
+            source.open()
+            source.close()
+        with pytest.raises(LinkSourceError):
+            await source.probe()
+        assert not source.has_events()
+
+
+async def test_one_may_probe_while_another_waits_for_events(world: World, source: LinkSource) -> None:
+    with trio.fail_after(DEADLINE_SECONDS):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(source.readable)
+            await trio.testing.wait_all_tasks_blocked()
+            await source.probe()
+            world.kernel.add_port("Ethernet0")
+
+
+async def test_a_socket_that_is_no_longer_a_member_fails_a_probe(world: World, source: LinkSource) -> None:
+    world.drop_memberships(source)
+    with pytest.raises(LinkSourceError, match="no longer a member"):
+        await source.probe()
+    world.kernel.add_port("Ethernet0")
+    assert not source.has_events()
+
+
+async def test_a_descriptor_closed_behind_its_owners_back_fails_a_probe_and_can_be_given_up(
+    world: World, source: LinkSource
+) -> None:
+    ended: list[bool] = []
+
+    async def wait() -> None:
+        with pytest.raises(LinkSourceError):
+            await source.readable()
+        ended.append(True)
+
+    with trio.fail_after(DEADLINE_SECONDS):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            world.close_descriptor(source)
+            assert source.has_events()
+            with pytest.raises(LinkSourceError):
+                await source.probe()
+            await trio.testing.wait_all_tasks_blocked()
+            assert not ended
+            source.close()
+    with closing(make(world)) as other:
+        other.open()
+        await other.probe()

@@ -41,6 +41,14 @@ def admit(world: World, name: str) -> None:
     world.client(APPL).hset(f"PORT_TABLE:{name}", mapping={"lanes": "0"})
 
 
+async def waiting(store: Store) -> float:
+    """Since when it waits, as soon as it does."""
+    with trio.fail_after(DEADLINE_SECONDS):
+        while (since := store.waiting_since) is None:
+            await trio.lowlevel.checkpoint()
+    return since
+
+
 # ---- notifications
 
 
@@ -149,6 +157,113 @@ async def test_where_notifications_are_off_it_says_so_and_everything_else_works(
             world.client(CONFIG).hset("PORT|Ethernet0", mapping={"mtu": "9100"})
             assert await store.write_ports([PortWrite("Ethernet0", Op.SET, UP)]) == [True]
         assert (seen.ports, seen.config_ports) == (set(), set())
+
+
+# ---- signs of life
+
+
+@pytest.mark.parametrize("notify", [True, False])
+async def test_a_probe_is_answered_again_and_again_and_notifications_go_on(
+    make_world: Callable[..., World], notify: bool
+) -> None:
+    world = make_world(notify=notify)
+    with closing(world.make()) as store:
+        await store.open()
+        async with watching(store) as seen:
+            for names in ({"Ethernet0"}, set[str](), {"Ethernet4"}):
+                await store.wait_for_ports(names)
+                with trio.fail_after(DEADLINE_SECONDS):
+                    await store.probe()
+                    await store.probe()
+            assert store.waiting_since is None
+            admit(world, "Ethernet4")
+            if notify:
+                await seen.until(lambda: seen.ports == {"Ethernet4"})
+        assert store.notifying == notify
+
+
+async def test_a_probe_reports_nothing_and_loses_nothing(world: World, store: Store) -> None:
+    async with watching(store) as seen:
+        world.client(CONFIG).hset("PORT|Ethernet0", mapping={"mtu": "9100"})
+        await store.probe()
+        # What Redis said before it answered has been heard before.
+        assert seen.config_ports == {"Ethernet0"}
+    assert (seen.ports, seen.logger) == (set(), False)
+
+
+async def test_a_probe_lets_others_run(store: Store) -> None:
+    async with watching(store):
+        with trio.testing.assert_checkpoints():
+            await store.probe()
+
+
+async def test_a_probe_needs_somebody_who_watches(world: World) -> None:
+    with closing(world.make(timeout=world.short)) as store:
+        await store.open()
+        with pytest.raises(StoreUnavailableError):
+            await store.probe()
+
+
+async def test_a_redis_that_is_gone_or_does_not_answer_fails_a_probe(world: World) -> None:
+    for fault, end in (("pause", "resume"), ("kill", "start")):
+        with closing(world.make(timeout=world.short)) as store:
+            await store.open()
+            async with trio.open_nursery() as nursery:
+
+                async def watch(store: Store = store) -> None:
+                    with pytest.raises(StoreUnavailableError):
+                        await store.watch(lambda _notices: None)
+
+                nursery.start_soon(watch)
+                await trio.testing.wait_all_tasks_blocked()
+                world.fault(fault)
+                with pytest.raises(StoreUnavailableError):
+                    await store.probe()
+                store.close()
+            with pytest.raises(StoreUnavailableError):
+                await store.probe()
+        world.fault(end)
+
+
+@pytest.mark.parametrize("name", ["open", "look", "probe", "write_ports"])
+async def test_a_request_that_waits_says_since_when_and_closing_ends_it(world: World, name: str) -> None:
+    requests: dict[str, Request] = {**REQUESTS, "open": lambda store: store.open(), "probe": lambda s: s.probe()}
+    with closing(world.make()) as store:
+        assert store.waiting_since is None
+        if name != "open":
+            await store.open()
+            assert store.waiting_since is None
+        world.fault("pause")
+        before = trio.current_time()
+
+        async def fail() -> None:
+            with pytest.raises(StoreUnavailableError):
+                await requests[name](store)
+
+        with trio.fail_after(DEADLINE_SECONDS / 2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fail)
+                assert before <= await waiting(store) <= trio.current_time()
+                store.close()
+        assert store.waiting_since is None
+    world.fault("resume")
+
+
+async def test_waiting_for_notifications_is_no_request_that_waits(store: Store) -> None:
+    async with watching(store):
+        await trio.testing.wait_all_tasks_blocked()
+        assert store.waiting_since is None
+        await store.wait_for_ports({"Ethernet0"})
+        assert store.waiting_since is None
+
+
+async def test_a_subscription_that_is_not_confirmed_is_a_request_that_waits(world: World, store: Store) -> None:
+    async with watching(store), trio.open_nursery() as nursery:
+        world.fault("pause")
+        nursery.start_soon(store.wait_for_ports, {"Ethernet0"})
+        await waiting(store)
+        world.fault("resume")
+    assert store.waiting_since is None
 
 
 # ---- how sessions end

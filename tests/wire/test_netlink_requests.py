@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from portsyncd.wire.netlink import dump_request, link_request, set_down_request
+from portsyncd.wire.netlink import decode, dump_request, link_request, noop_request, set_down_request
 
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
-NEWLINK, GETLINK = 16, 18
+NOOP, NEWLINK, GETLINK = 1, 16, 18
 IFF_UP = 0x1
 SKIP_STATS = 8
 
@@ -72,6 +73,17 @@ def test_setting_down_clears_the_flag_up_and_no_other(sequence: int, ifindex: in
     assert request == written(NEWLINK, REQUEST | ACK, sequence, attributes=[], index=ifindex, change=IFF_UP)
     message = read(request)
     assert (message["index"], message["flags"], message["change"]) == (ifindex, 0, IFF_UP)
+
+
+@given(sequences)
+def test_what_asks_for_nothing_but_an_acknowledgement(sequence: int) -> None:
+    request = noop_request(sequence)
+    message: Any = nlmsg(request)
+    message.decode()
+    header = message["header"]
+    assert (header["type"], header["flags"], header["sequence_number"]) == (NOOP, REQUEST | ACK, sequence)
+    assert header["length"] == len(request) == 16
+    assert not decode(request, sequence=sequence).acknowledged
 
 
 @pytest.mark.parametrize("target", ["Ethernet0", 7])

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from portsyncd.testing.redis_server import RedisServer
 from portsyncd.wire import publish
-from portsyncd.wire.publish import DELETE, REMOVE_SCRIPT, REPLACE, SCRIPT, SET, field_pairs, script_arguments
+from portsyncd.wire.publish import (
+    DELETE,
+    PUT_SCRIPT,
+    READ_SCRIPT,
+    REMOVE_SCRIPT,
+    REPLACE,
+    SCRIPT,
+    SET,
+    field_pairs,
+    script_arguments,
+)
 
 UP = ("ok", "up", "up", "9100")
 DOWN = ("ok", "down", "up", "9100")
@@ -159,6 +169,31 @@ def test_a_removal_makes_one_notification_and_a_replacement_two(server: RedisSer
         assert pubsub.get_message(timeout=5)["type"] == "subscribe"
         write(server, ("Ethernet0", REPLACE, UP), ("Ethernet0", DELETE, None))
         assert [pubsub.get_message(timeout=5)["data"] for _ in range(3)] == ["del", "hset", "del"]
+
+
+# ---- what Redis refuses
+
+
+@pytest.mark.parametrize(
+    ("command", "script", "keys", "rest"),
+    [
+        ("hset", SCRIPT, 0, arguments(("Ethernet0", SET, UP))),
+        ("hexists", SCRIPT, 0, arguments(("Ethernet0", DELETE, None))),
+        ("hexists", REMOVE_SCRIPT, 1, ["PORT_TABLE|Ethernet0"]),
+        ("hset", PUT_SCRIPT, 1, ["PORT_TABLE|Ethernet0", *field_pairs(UP)]),
+        ("hmget", READ_SCRIPT, 0, ["PORT_TABLE|", "Ethernet0"]),
+    ],
+)
+def test_what_redis_refuses_is_an_error_of_the_call(
+    server: RedisServer, command: str, script: str, keys: int, rest: list[str]
+) -> None:
+    known(server, "Ethernet0")
+    server.client(0).acl_setuser(
+        "portsyncd", enabled=True, nopass=True, keys=["*"], categories=["+@all"], commands=[f"-{command}"]
+    )
+    client = redis.Redis(unix_socket_path=server.socket_path, db=6, username="portsyncd", password="any", protocol=2)
+    with client, pytest.raises(redis.ResponseError, match="can't run this command"):
+        client.eval(script, keys, *rest)
 
 
 # ---- the call as a whole

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from portsyncd.analytics.history import LATEST, History, PortFlaps, Sample, Start
-from portsyncd.model.commands import Look, OldLinks, PortWrite, Snapshot
+from portsyncd.model.commands import Look, OldLinks, PortNames, PortRead, PortWrite, Snapshot
 from portsyncd.wire.netlink import LinkMessage
 from portsyncd.wire.producer import Row
 from portsyncd.wire.statefile import Flaw
@@ -82,6 +82,14 @@ class LinkSource(Protocol):
     def listen_to(self, first: int, last: int) -> None:
         """From now on also let through events of ifindexes ``first`` to ``last``, whatever their name."""
 
+    async def probe(self) -> None:
+        """Make sure that the event socket is open and still a member of RTNLGRP_LINK, and that the kernel answers. What waits
+        to be read stays as it is; another task may wait in ``readable`` meanwhile. An answer that has come counts, also
+        where the caller has been cancelled."""
+
+    def has_events(self) -> bool:
+        """Whether the event socket has something to read now (an error counts). False where it is closed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Notices:
@@ -117,6 +125,15 @@ class Store(Protocol):
     def notifying(self) -> bool:
         """Whether keyspace notifications are on for what is watched; False: poll."""
 
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when the oldest request has waited for its reply (monotonic seconds), None: none does. To be opened is a
+        request, too; to hear notifications is none."""
+
+    async def probe(self) -> None:
+        """A round trip on every connection, those for notifications among them; a refusal is an answer, too. ``watch``
+        must be running in another task meanwhile."""
+
     async def config_initialized(self) -> str | None:
         """CONFIG_DB_INITIALIZED, or None where the key does not exist."""
 
@@ -143,6 +160,13 @@ class Store(Protocol):
 
     async def config_port_names(self) -> frozenset[str]:
         """The names of CONFIG_DB's PORT keys."""
+
+    async def port_names(self) -> PortNames:
+        """Which ports the databases hold. It is asked of Redis bit by bit, so that a name that comes or goes meanwhile may
+        be among them or not."""
+
+    async def read_ports(self, names: Sequence[str]) -> list[PortRead]:
+        """What the databases hold of these names, in their order. A key that is no hash holds nothing."""
 
     async def log_level(self) -> str | None:
         """LOGLEVEL of CONFIG_DB ``LOGGER|portsyncd``; None where the row is absent."""

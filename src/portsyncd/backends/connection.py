@@ -10,8 +10,9 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import redis
@@ -27,6 +28,12 @@ _NOTHING: Final = object()
 _RESET: Final = struct.pack("ii", 1, 0)
 # Seconds, seconds, times: a subscriber hears nothing for long, and has to notice that its path is gone.
 _KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
+# struct ucred: pid, uid, gid.
+_CREDENTIALS: Final = struct.Struct("3i")
+# Connections that are made at once, in a thread each. One that is given up keeps its thread until redis-py's own time-out:
+# those must never use up the threads that everybody else shares.
+_AT_ONCE: Final = 8
+_connecting: Final = trio.lowlevel.RunVar[trio.CapacityLimiter]("connecting to Redis")
 # One command: its name and arguments.
 Request = tuple[str | bytes | int, ...]
 
@@ -47,21 +54,33 @@ class ScriptUnknownError(StoreRefusedError):
 
 
 class RedisConnection:
-    """A connection to one database of one Redis. After any error but a refusal it is closed and beyond use."""
+    """A connection to one database of one Redis. After any error but a refusal it is closed and beyond use.
+
+    waiting_since: since when a request has waited for its reply (monotonic seconds), None: none does. To be opened is a
+    request, too; to wait in ``receive`` is none.
+    """
 
     def __init__(self, database: Database, access: Access) -> None:
         self._where = f"{database.name} at {database.endpoint}"
         self._timeout = access.timeout
         self._connection = _make(database.endpoint, database.number, access)
+        self._path = database.endpoint.unix_socket
+        # The socket file that was connected to, as it was just before.
+        self._file: tuple[int, ...] | None = None
+        self._opening = trio.CancelScope()
         self._closed = False
+        self.waiting_since: float | None = None
 
     async def open(self) -> None:
         """Connect, authenticate, select the database. Raises ``StoreError``."""
-        with self._edge(self._timeout):
-            await trio.to_thread.run_sync(self._connect, abandon_on_cancel=True)
+        with self._edge(self._timeout), self._opening:
+            await trio.to_thread.run_sync(self._connect, abandon_on_cancel=True, limiter=_limiter())
+        if self._closed:
+            raise StoreUnavailableError(f"{self._where}: the connection is closed")
 
     def _connect(self) -> None:
         """In a worker thread: redis-py's handshake waits. From then on the socket never does."""
+        self._file = self._identify()
         self._connection.connect()
         self._connection.update_current_socket_timeout(0)
         if self._closed:
@@ -75,16 +94,51 @@ class RedisConnection:
         refusal: redis.ResponseError | None = None
         with self._edge(self._timeout):
             await self._write(requests)
-            # Nothing can have come yet: to look first would cost an exception.
-            await trio.lowlevel.wait_readable(self._socket())
-            for _ in requests:
+            for number in range(len(requests)):
                 try:
-                    replies.append(await self._reply())
+                    # Before the first wait nothing can have come: to look would cost an exception.
+                    replies.append(await self._reply(look=number > 0))
                 except redis.ResponseError as problem:
                     refusal = refusal or problem
             if refusal is not None:
                 raise refusal
         return replies
+
+    async def ping(self) -> None:
+        """A round trip, which must be with the server that others find now: one whose socket file another server has taken
+        goes on serving who was connected to it. Raises ``StoreError``."""
+        await self.call(("PING",))
+        with self._edge(self._timeout):
+            if self._is_superseded():
+                raise ConnectionAbortedError(f"another server has taken {self._path}")
+
+    def _is_superseded(self) -> bool:
+        """Whether others find another server at our socket's name. Its file tells that something changed, perhaps no more than
+        its owner or mode; who listens there tells who it is."""
+        found = self._identify()
+        if found in (self._file, None):
+            # No file is no other server.
+            return False
+        mine, other = _peer(self._socket()), _listener(self._path)
+        if other is None:
+            return False
+        if not mine:
+            # In another PID namespace, as all servers there are.
+            return self._file is not None and found[:2] != self._file[:2]
+        if other != mine:
+            return True
+        self._file = found
+        return False
+
+    def _identify(self) -> tuple[int, ...] | None:
+        """What tells the present socket file from another one of its name; None where there is none."""
+        if not self._path:
+            return None
+        try:
+            found = Path(self._path).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino, found.st_ctime_ns
 
     async def send(self, *requests: Request) -> None:
         """Send without reading; for a connection of which another task reads with ``receive``."""
@@ -116,12 +170,24 @@ class RedisConnection:
             packed = self._connection.pack_commands([tuple(map(_raw, request)) for request in requests])
         return packed
 
-    async def _reply(self) -> Any:
-        reply = self._buffered()
+    async def _reply(self, *, look: bool = True) -> Any:
+        """The next reply. look: it may have arrived already."""
+        reply = self._buffered() if look else _NOTHING
         while reply is _NOTHING:
-            await trio.lowlevel.wait_readable(self._socket())
-            reply = self._buffered()
+            reply = await self._wait()
         return reply
+
+    async def _wait(self) -> Any:
+        """Wait until something arrives; as ``_buffered``."""
+        try:
+            await trio.lowlevel.wait_readable(self._socket())
+        except trio.Cancelled:
+            # Where nobody ran for long (the process was stopped, the loop blocked), the reply may have come in time, or just
+            # now: it is taken, and who cancelled is heeded at the next wait.
+            if self._closed or (reply := self._buffered()) is _NOTHING:
+                raise
+            return reply
+        return self._buffered()
 
     def _buffered(self) -> Any:
         """The next reply if it has arrived whole, else ``_NOTHING``; what has come of it is kept."""
@@ -135,6 +201,8 @@ class RedisConnection:
         """Deadline and errors of one request: redis-py's and the socket's become ours, with what they concern."""
         if self._closed:
             raise StoreUnavailableError(f"{self._where}: the connection is closed")
+        if timeout != math.inf:
+            self.waiting_since = trio.current_time()
         try:
             with trio.fail_after(timeout):
                 yield
@@ -152,20 +220,27 @@ class RedisConnection:
             if isinstance(problem, redis.RedisError | OSError | trio.ClosedResourceError):
                 raise StoreUnavailableError(f"{self._where} is unreachable: {problem}") from problem
             raise
+        finally:
+            if timeout != math.inf:
+                self.waiting_since = None
 
     def close(self) -> None:
-        """Close at once; tasks that wait for the connection are told."""
+        """Close at once; tasks that wait for the connection are told, who opens it among them."""
         if self._closed:
             return
         self._closed = True
+        self._opening.cancel()
         sock = self._socket_if_open()
-        if sock is not None:
-            trio.lowlevel.notify_closing(sock)
-            if sock.family != socket.AF_UNIX:
-                # Reset, so that the kernel throws away what it has not delivered: after a broken path has healed, a
-                # request given up here would still arrive, behind what the next session wrote.
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._connection.disconnect()
+        # Whatever is wrong with this one (somebody closed its descriptor), others are to be closed after it.
+        with suppress(OSError, ValueError):
+            if sock is not None:
+                trio.lowlevel.notify_closing(sock)
+                if sock.family != socket.AF_UNIX:
+                    # Reset, so that the kernel throws away what it has not delivered: after a broken path has healed, a
+                    # request given up here would still arrive, behind what the next session wrote.
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        with suppress(OSError, ValueError):
+            self._connection.disconnect()
 
     def _socket(self) -> socket.socket:
         sock = self._socket_if_open()
@@ -205,6 +280,34 @@ def _make(endpoint: Endpoint, number: int, access: Access) -> AbstractConnection
     if access.tls:
         return SSLConnection(ssl_ca_certs=access.tls_ca or None, **options)
     return Connection(**options)
+
+
+def _limiter() -> trio.CapacityLimiter:
+    """Of all connections of the process."""
+    try:
+        limiter = _connecting.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(_AT_ONCE)
+        _connecting.set(limiter)
+    return limiter
+
+
+def _peer(sock: socket.socket) -> int:
+    """The process that listened when this Unix socket was connected; 0 for one in a PID namespace that is not ours. Raises
+    ``OSError``."""
+    pid, _, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return int(pid)
+
+
+def _listener(path: str) -> int | None:
+    """The process that listens at a Unix socket's name now; None where nobody takes a connection."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(path)
+            return _peer(asking)
+        except OSError:
+            return None
 
 
 def _raw(argument: str | bytes | int) -> bytes | int:

@@ -39,6 +39,8 @@ _WAL_INDEX: Final = "-shm"
 _PAGE_BYTES: Final = 4096
 # The log becomes part of the database when it is so long, and is cut to that.
 _WAL_PAGES: Final = 64
+# What is read every few minutes is in the kernel's cache anyway; SQLite's own would take 2 MB.
+_CACHE_KIB: Final = 256
 # Room that the log and its index may take of what is allowed.
 _RESERVED_BYTES: Final = 512 * 1024
 # The oldest part that goes when there is too much; and the share of the allowed pages that is too much.
@@ -168,6 +170,7 @@ class HistoryFile:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         connection.text_factory = form.text
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_PAGES * _PAGE_BYTES}")

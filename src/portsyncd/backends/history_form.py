@@ -4,7 +4,8 @@ Everything here works on an open connection and raises ``sqlite3.Error`` and ``D
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from portsyncd.analytics.history import LATEST, History, Outcome, PortFlaps, Restored, Sample, Start
@@ -166,23 +167,30 @@ def read(connection: "sqlite3.Connection", since: float, until: float) -> Histor
     """What there is from ``since`` to ``until``, summed up where it is too much."""
     # A moment that no calendar has is none.
     window = max(0.0, since), min(until, LATEST)
-    # One transaction: the three lists are of the same moment.
+    # One transaction: the three lists are of the same moment. Row by row, and each name once: what this takes at its
+    # most stays with the process, and the daemon reads every few minutes.
     connection.execute("BEGIN")
-    starts = connection.execute(_SELECT_STARTS, (window[0], LATEST, STARTS_READ)).fetchall()
-    samples = connection.execute(_SELECT_SAMPLES, (SAMPLES_READ, *window)).fetchall()
     count, ports = connection.execute(_COUNT_FLAPS, window).fetchone()
-    if count <= FLAPS_READ:
-        flaps = connection.execute(_SELECT_FLAPS, window).fetchall()
-    else:
-        flaps = connection.execute(_SELECT_FLAPS_SUMMED, (max(1, FLAPS_READ // ports), *window)).fetchall()
-    connection.execute("COMMIT")
-    with _of_their_kinds():
-        return History(
+    bounds: tuple[float, ...] = window
+    select_flaps = _SELECT_FLAPS
+    if count > FLAPS_READ:
+        select_flaps, bounds = _SELECT_FLAPS_SUMMED, (max(1, FLAPS_READ // ports), *window)
+    name, moment = cache(_name), cache(float)
+    with (
+        # One that is left open would keep the file open when the connection is closed.
+        closing(connection.execute(_SELECT_STARTS, (window[0], LATEST, STARTS_READ))) as starts,
+        closing(connection.execute(_SELECT_SAMPLES, (SAMPLES_READ, *window))) as samples,
+        closing(connection.execute(select_flaps, bounds)) as flaps,
+        _of_their_kinds(),
+    ):
+        history = History(
             since,
             [Start(*_values(_START, row)) for row in starts],
             [Sample(*_values(_SAMPLE, row)) for row in samples],
-            [PortFlaps(float(at), _name(port), int(count), int(total)) for at, port, count, total in flaps],
+            [PortFlaps(moment(at), name(port), int(count), int(total)) for at, port, count, total in flaps],
         )
+    connection.execute("COMMIT")
+    return history
 
 
 def counted(connection: "sqlite3.Connection") -> dict[str, int]:

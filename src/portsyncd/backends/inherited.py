@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import socket
-import struct
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -26,7 +25,7 @@ _SIOCGSKNS: Final = 0x894C
 _SO_DETACH_FILTER: Final = 27
 # Bits of the groups from 1 on, in words of 32; rtnetlink has fewer groups than this has room for.
 _MEMBERSHIP_BYTES: Final = 64
-_MEMBER_OF_LINKS_ALONE: Final = struct.pack("=I", 1 << (RTNLGRP_LINK - 1))
+LINKS_ALONE: Final = 1 << (RTNLGRP_LINK - 1)
 _NETWORK_NAMESPACE: Final = Path("/proc/thread-self/ns/net")
 
 
@@ -96,13 +95,18 @@ def _make_ready(name: str, descriptor: int) -> str:
     return ""
 
 
+def memberships(events: socket.socket) -> int:
+    """The multicast groups that a netlink socket hears, group n as bit n - 1. Raises ``OSError``."""
+    words = memoryview(events.getsockopt(_SOL_NETLINK, _NETLINK_LIST_MEMBERSHIPS, _MEMBERSHIP_BYTES)).cast("I")
+    return sum(word << 32 * number for number, word in enumerate(words))
+
+
 def _unfit(events: socket.socket) -> str:
     """What is wrong with it, if anything. Raises ``OSError``, also where the network namespace cannot be told: the kernel
     says it to who has CAP_NET_ADMIN."""
     if (events.family, events.proto) != (socket.AF_NETLINK, socket.NETLINK_ROUTE):
         return "it is no rtnetlink socket"
-    groups = events.getsockopt(_SOL_NETLINK, _NETLINK_LIST_MEMBERSHIPS, _MEMBERSHIP_BYTES)
-    if groups.rstrip(b"\0") != _MEMBER_OF_LINKS_ALONE.rstrip(b"\0"):
+    if memberships(events) != LINKS_ALONE:
         return "it is not a member of RTNLGRP_LINK alone"
     namespace = fcntl.ioctl(events, _SIOCGSKNS)
     try:

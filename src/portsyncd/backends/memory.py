@@ -3,16 +3,23 @@
 import ctypes
 import gc
 import os
-from pathlib import Path
+from functools import cache
 from typing import Final
 
-_STATM: Final = Path("/proc/self/statm")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+# Three numbers of pages of at most 20 digits would be less.
+_STATM_BYTES: Final = 256
 
 
 def resident_bytes() -> int:
     """Resident memory of this process (proc(5), statm, in pages)."""
-    return int(_STATM.read_bytes().split()[1]) * _PAGE_BYTES
+    return int(os.pread(_statm(), _STATM_BYTES, 0).split()[1]) * _PAGE_BYTES
+
+
+@cache
+def _statm() -> int:
+    """Opened once: it can be read also when no descriptor is left."""
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def release() -> None:

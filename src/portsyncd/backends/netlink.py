@@ -1,12 +1,13 @@
 """The kernel's links over rtnetlink: a ``LinkSource`` on real sockets.
 
-Events come in on one socket, which is never asked anything; questions go over sockets of their own, made for the
-question and closed after it, so that an answer that was given up can never be mistaken for part of the next.
+Events come in on one socket, which is never asked anything; questions go over sockets of their own, and one on which an
+answer was given up is closed, so that what is left of it can never be mistaken for part of the next.
 """
 
 import ctypes
 import errno
 import itertools
+import select
 import socket
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Final, TypeVar
 import trio
 
 from portsyncd.backends.base import DescriptorStore, Received
-from portsyncd.backends.inherited import adopt, keep
+from portsyncd.backends.inherited import LINKS_ALONE, adopt, keep, memberships
 from portsyncd.errors import LinkSourceError, NoPermissionError
 from portsyncd.wire import netlink as wire
 from portsyncd.wire.bpf import link_filter
@@ -59,6 +60,10 @@ class NetlinkSource:
         self._buffer = bytearray(_LARGEST_EVENT)
         self._view = memoryview(self._buffer)
         self._events: socket.socket | None = None
+        # For the next question, so that one can be asked when no descriptor is left.
+        self._spare: socket.socket | None = None
+        # For probes alone: one is possible while somebody else asks and no descriptor is left.
+        self._prober: socket.socket | None = None
         self._sequence = itertools.count(1)
         self.receive_buffer_bytes = 0
         self.filtering = False
@@ -69,6 +74,7 @@ class NetlinkSource:
         with _as_link_source_error("open the netlink event socket"):
             inherited = None if self._store is None else adopt(self._store)
             self.adopted = inherited is not None
+            self._spare, self._prober = _socket(), _socket()
             self._events = inherited or _socket()
             self._enlarge_buffer(self._events)
             if not self.adopted:
@@ -86,10 +92,15 @@ class NetlinkSource:
 
     def close(self) -> None:
         """Close the event socket; a task that waits for it is told."""
-        if self._events is not None:
-            trio.lowlevel.notify_closing(self._events)
-            self._events.close()
-            self._events = None
+        events, prober = self._events, self._prober
+        mine = (events, prober, self._spare)
+        self._events = self._prober = self._spare = None
+        for one in filter(None, (events, prober)):
+            trio.lowlevel.notify_closing(one)
+        for one in filter(None, mine):
+            # Its descriptor may be what went wrong: somebody closed it.
+            with suppress(OSError):
+                one.close()
 
     async def readable(self) -> None:
         """Wait until the event socket has something to read (an error counts)."""
@@ -143,11 +154,41 @@ class NetlinkSource:
         else:
             self.filtering = True
 
+    async def probe(self) -> None:
+        """The event socket hears link events, and the kernel answers. SO_ERROR is not looked at: reading it takes the
+        ENOBUFS away that ``receive`` has to see."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with _as_link_source_error("probe the netlink event socket"):
+            if not memberships(self._open_events()) & LINKS_ALONE:
+                raise LinkSourceError("the netlink event socket is no longer a member of RTNLGRP_LINK")
+            await self._be_answered()
+        # The answer has come: that nobody waits for it any more says nothing against the kernel.
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _be_answered(self) -> None:
+        if self._prober is None:
+            raise LinkSourceError("the netlink event socket is closed")
+        number, answer = next(self._sequence), wire.Decoded([])
+        self._prober.send(wire.noop_request(number))
+        # Those to probes that were given up come before it.
+        while not answer.acknowledged:
+            answer = wire.decode(await _receive(self._prober), sequence=number)
+            if answer.errno:
+                raise OSError(answer.errno, "the kernel refused a probe")
+
+    def has_events(self) -> bool:
+        """Whether there is something to read, be it an error; False where the event socket is closed."""
+        if self._events is None:
+            return False
+        poll = select.poll()
+        poll.register(self._events, select.POLLIN)
+        return bool(poll.poll(0))
+
     async def dump(self, handle: Callable[[Sequence[LinkMessage]], None]) -> bool:
         """Ask for all links; True when the kernel says that the answer is inconsistent (NLM_F_DUMP_INTR)."""
         sequence = next(self._sequence)
         interrupted = False
-        with _as_link_source_error("dump the links"), _socket() as question:
+        with _as_link_source_error("dump the links"), self._question() as question:
             question.send(wire.dump_request(sequence))
             for turn in itertools.count(1):
                 answer = wire.decode(await _receive(question), sequence=sequence)
@@ -193,13 +234,27 @@ class NetlinkSource:
                         refused.append(ifindex)
         return refused
 
+    @contextmanager
+    def _question(self) -> Iterator[socket.socket]:
+        """A socket to ask on, which nobody else uses meanwhile, and of which no answer has been left unread."""
+        question, self._spare = self._spare or _socket(), None
+        try:
+            yield question
+        except BaseException:
+            question.close()
+            raise
+        if self._events is None or self._spare is not None:
+            question.close()
+        else:
+            self._spare = question
+
     def _number(self, targets: Iterable[T]) -> Iterator[tuple[int, T]]:
         return ((next(self._sequence), target) for target in targets)
 
     async def _converse(self, requests: Mapping[int, bytes]) -> list[Decoded]:
         """Send several requests, keyed by sequence number, in one datagram; return their answers in that order."""
         answers: dict[int, Decoded] = {}
-        with _socket() as question:
+        with self._question() as question:
             question.send(b"".join(requests.values()))
             while len(answers) < len(requests):
                 datagram = await _receive(question)
@@ -223,14 +278,17 @@ def _socket() -> socket.socket:
 
 async def _receive(question: socket.socket) -> bytes:
     """One datagram from the kernel."""
+    late = False
     while True:
         try:
             datagram, sender = question.recvfrom(_ANSWER_BYTES)
         except BlockingIOError:
+            if late:
+                raise TimeoutError(errno.ETIMEDOUT, "the kernel's answer did not come") from None
             with trio.move_on_after(_ANSWER_SECONDS) as waiting:
                 await trio.lowlevel.wait_readable(question)
-            if waiting.cancelled_caught:
-                raise TimeoutError(errno.ETIMEDOUT, "the kernel's answer did not come") from None
+            # It may have come all the same, where nobody ran for long.
+            late = waiting.cancelled_caught
             continue
         if sender[0] == 0:
             return datagram

@@ -18,6 +18,9 @@ from portsyncd.wire.database_config import Database, Endpoint
 _ALL_KEYSPACE_EVENTS = "A"
 # What HSET, HDEL and DEL are announced as, where not all events are on.
 _NEEDED_EVENTS = frozenset("hg")
+# To unsubscribe from what is not subscribed to changes nothing and is answered all the same. PING has another reply in
+# subscriber mode than out of it, and may be forbidden to a user who may subscribe.
+_PROBE_CHANNEL = "portsyncd:probe"
 
 
 class Notifications:
@@ -37,6 +40,11 @@ class Notifications:
         # Subscriptions that Redis has not confirmed yet, and who waits for that.
         self._unconfirmed = 0
         self._confirmed = trio.Event()
+        # Connections whose probe is not answered yet, and who waits for that.
+        self._unanswered: set[RedisConnection] = set()
+        self._answered = trio.Event()
+        # Since when a confirmation or the answer to a probe is waited for (monotonic seconds).
+        self._asked_at: float | None = None
         self.on = False
 
     async def open(self) -> None:
@@ -67,11 +75,33 @@ class Notifications:
             self._confirmed = trio.Event()
             self._unconfirmed += len(gained)
             await self._appl.send(("SUBSCRIBE", *(self._channel(name) for name in gained)))
-            with trio.move_on_after(self._timeout) as waiting:
-                await self._confirmed.wait()
-            if waiting.cancelled_caught:
-                raise StoreUnavailableError(f"Redis did not confirm a subscription within {self._timeout:g} s")
+            await self._hear(self._confirmed, "confirm a subscription")
         self._waited_for = wanted
+
+    async def probe(self) -> None:
+        """A round trip on every connection; ``watch`` must be running in another task meanwhile."""
+        self._answered = trio.Event()
+        self._unanswered.update(self._connections.values())
+        for connection in self._connections.values():
+            await connection.send(("UNSUBSCRIBE", _PROBE_CHANNEL))
+        await self._hear(self._answered, "answer on a connection for notifications")
+
+    async def _hear(self, said: trio.Event, what: str) -> None:
+        """Wait until ``watch`` has heard it."""
+        self._asked_at = trio.current_time()
+        try:
+            with trio.move_on_after(self._timeout):
+                await _heard(said)
+        finally:
+            self._asked_at = None
+        if not said.is_set():
+            raise StoreUnavailableError(f"Redis did not {what} within {self._timeout:g} s")
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when an answer has been waited for (monotonic seconds), None: none is."""
+        moments = (self._asked_at, *(connection.waiting_since for connection in self._connections.values()))
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def _channel(self, name: str) -> bytes:
         return (self._appl_channel + name).encode("utf-8", "surrogateescape")
@@ -81,23 +111,32 @@ class Notifications:
         problems: list[StoreError] = []
 
         async def listen(connection: RedisConnection) -> None:
-            try:
-                while True:
-                    self._take(await connection.receive(), report)
-            except StoreRefusedError:
-                # A user who may not subscribe; open() has sent it, and here is the answer. Poll, then.
-                self.on = False
-                self._confirmed.set()
-                await trio.sleep_forever()
-            except StoreError as problem:
-                # Kept, and raised below: the nursery would wrap it in a group.
-                problems.append(problem)
-                nursery.cancel_scope.cancel()
+            while not problems:
+                try:
+                    messages = await connection.receive()
+                except StoreRefusedError:
+                    # A user who may not subscribe; open() has sent it, and here is the answer. Poll, then.
+                    self.on = False
+                    self._confirmed.set()
+                    self._heard_from(connection)
+                except StoreError as problem:
+                    # Kept, and raised below: the nursery would wrap it in a group.
+                    problems.append(problem)
+                    nursery.cancel_scope.cancel()
+                else:
+                    self._take(messages, report)
+                    if any(message[-2] == _PROBE_CHANNEL for message in messages):
+                        self._heard_from(connection)
 
         async with trio.open_nursery() as nursery:
             for connection in self._connections.values():
                 nursery.start_soon(listen, connection)
         raise problems[0]
+
+    def _heard_from(self, connection: RedisConnection) -> None:
+        self._unanswered.discard(connection)
+        if not self._unanswered:
+            self._answered.set()
 
     def _take(self, messages: Iterable[Sequence[Any]], report: Callable[[Notices], None]) -> None:
         """Sort one read's messages: confirmations, and notifications, which end with channel and event."""
@@ -121,6 +160,17 @@ class Notifications:
         notices = Notices(frozenset(ports), frozenset(config_ports), logger)
         if notices != Notices():
             report(notices)
+
+
+async def _heard(said: trio.Event) -> None:
+    try:
+        await said.wait()
+    except trio.Cancelled:
+        # Where nobody ran for long, the answer may lie in the socket; within two turns ``watch`` has read it.
+        for _ in range(2):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        if not said.is_set():
+            raise
 
 
 async def _sends_notifications(connection: RedisConnection) -> bool:

@@ -1,14 +1,17 @@
 """SONiC's databases in Redis: a ``Store`` over one connection per database and one per instance for notifications."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, KeysView, Mapping, Sequence
 from typing import Any
+
+import trio
 
 from portsyncd.backends.base import Notices
 from portsyncd.backends.connection import Access, RedisConnection, Request, ScriptUnknownError
 from portsyncd.backends.notifications import Notifications
-from portsyncd.errors import StoreUnavailableError
-from portsyncd.model.commands import Look, Op, PortWrite, Snapshot
+from portsyncd.errors import StoreChangedError, StoreError, StoreRefusedError
+from portsyncd.model.commands import Look, Op, PortNames, PortRead, PortWrite, Snapshot
+from portsyncd.model.ports import Fields
 from portsyncd.wire import producer, publish, schema
 from portsyncd.wire.database_config import Database
 from portsyncd.wire.producer import Row
@@ -49,6 +52,35 @@ class RedisStore:
     def notifying(self) -> bool:
         """Whether keyspace notifications are on for what is watched."""
         return self._notifications.on
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when the oldest request has waited for its reply (monotonic seconds), None: none does."""
+        moments = (self._notifications.waiting_since, *(each.waiting_since for each in self._connections.values()))
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    async def probe(self) -> None:
+        """A round trip on every connection, those for notifications among them; all at once, since a Redis that is slow
+        is not dead."""
+        problems: list[StoreError] = []
+
+        async def ask(question: Callable[[], Awaitable[object]]) -> None:
+            try:
+                await question()
+            except StoreRefusedError:
+                # Who may not ask has been answered.
+                pass
+            except StoreError as problem:
+                # Kept, and raised below: the nursery would wrap it in a group.
+                problems.append(problem)
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for connection in self._connections.values():
+                nursery.start_soon(ask, connection.ping)
+            nursery.start_soon(ask, self._notifications.probe)
+        if problems:
+            raise problems[0]
 
     async def config_initialized(self) -> str | None:
         """CONFIG_DB_INITIALIZED, or None where the key does not exist."""
@@ -91,13 +123,30 @@ class RedisStore:
     async def _held(self) -> dict[str, tuple[str, str, str, str]]:
         """STATE_DB entries that carry ``state``; a field that is absent is ""."""
         (keys,) = await self._state.call(("KEYS", f"{self._state_prefix}*"))
-        rows = await _pipeline(self._state, [("HMGET", key, *schema.STATE_FIELDS) for key in keys])
-        start = len(self._state_prefix)
-        return {
-            key[start:]: (state, oper or "", admin or "", mtu or "")
-            for key, (state, oper, admin, mtu) in zip(keys, rows, strict=True)
-            if state is not None
-        }
+        names = [key[len(self._state_prefix) :] for key in keys]
+        rows: list[Fields | None] = []
+        for start in range(0, len(names), _PIPELINE):
+            rows += await self._read(names[start : start + _PIPELINE])
+        return {name: row for name, row in zip(names, rows, strict=True) if row is not None}
+
+    async def _read(self, names: Sequence[str]) -> list[Fields | None]:
+        """Per name what STATE_DB holds of ours; None where the entry does not carry ``state``, or is no hash."""
+        rows = await _evaluate(self._state, _READ, 0, [self._state_prefix, *names])
+        return [None if row is None else (row[0], row[1] or "", row[2] or "", row[3] or "") for row in rows]
+
+    async def port_names(self) -> PortNames:
+        """Which ports the databases hold."""
+        return PortNames(
+            state=await _scan(self._state, self._state_prefix),
+            config=await _scan(self._config, self._config_prefix),
+            look=await self.look(),
+        )
+
+    async def read_ports(self, names: Sequence[str]) -> list[PortRead]:
+        """What the databases hold of these names."""
+        held = await self._read(names)
+        there = await self._are_present(names)
+        return [PortRead(*row) for row in zip(names, held, there, strict=True)]
 
     async def write_ports(self, writes: Sequence[PortWrite]) -> list[bool]:
         """Carry out port writes in order; per write, whether APPL_DB had the port (always, for a removal)."""
@@ -110,27 +159,28 @@ class RedisStore:
             appl_prefix=self._appl_prefix,
             state_prefix=self._state_prefix,
         )
-        answer = await _evaluate(self._state, _PUBLISH, 0, arguments)
+        answer: str = await _evaluate(self._state, _PUBLISH, 0, arguments)
         return [character == "1" for character in answer]
 
     async def _write_apart(self, writes: Sequence[PortWrite]) -> list[bool]:
         """Two instances cannot be written in one step: check, write, and check again. Where an entry came or went
         meanwhile, what was written is not known, and the session ends."""
-        before = await self._are_present(writes)
+        names = [write.name for write in writes]
+        before = await self._are_present(names)
         requests: list[Request] = []
         for (name, op, fields), present in zip(writes, before, strict=True):
             key = self._state_prefix + name
             if op is not Op.SET:
                 requests.append(("EVAL", publish.REMOVE_SCRIPT, 1, key))
             if fields is not None and present:
-                requests.append(("HSET", key, *publish.field_pairs(fields)))
+                requests.append(("EVAL", publish.PUT_SCRIPT, 1, key, *publish.field_pairs(fields)))
         await _pipeline(self._state, requests)
-        if await self._are_present(writes) != before:
-            raise StoreUnavailableError("APPL_DB changed while STATE_DB was written in another Redis: comparing anew")
+        if await self._are_present(names) != before:
+            raise StoreChangedError("APPL_DB changed while STATE_DB was written in another Redis: comparing anew")
         return [write.op is Op.DELETE or present for write, present in zip(writes, before, strict=True)]
 
-    async def _are_present(self, writes: Sequence[PortWrite]) -> list[bool]:
-        replies = await _pipeline(self._appl, [("EXISTS", self._appl_prefix + write.name) for write in writes])
+    async def _are_present(self, names: Sequence[str]) -> list[bool]:
+        replies = await _pipeline(self._appl, [("EXISTS", self._appl_prefix + name) for name in names])
         return [reply == 1 for reply in replies]
 
     async def produce(self, rows: Sequence[Row]) -> None:
@@ -188,15 +238,16 @@ class _Script:
 
 _PRODUCE = _Script(producer.SCRIPT)
 _PUBLISH = _Script(publish.SCRIPT)
+_READ = _Script(publish.READ_SCRIPT)
 
 
-async def _evaluate(connection: RedisConnection, script: _Script, keys: int, arguments: Sequence[Any]) -> str:
+async def _evaluate(connection: RedisConnection, script: _Script, keys: int, arguments: Sequence[Any]) -> Any:
     """EVALSHA; where Redis does not know the script (restarted, SCRIPT FLUSH), EVAL, which makes it known."""
     try:
         (reply,) = await connection.call(("EVALSHA", script.sha, keys, *arguments))
     except ScriptUnknownError:
         (reply,) = await connection.call(("EVAL", script.text, keys, *arguments))
-    return str(reply)
+    return reply
 
 
 async def _pipeline(connection: RedisConnection, requests: Sequence[Request]) -> list[Any]:
@@ -205,6 +256,18 @@ async def _pipeline(connection: RedisConnection, requests: Sequence[Request]) ->
     for start in range(0, len(requests), _PIPELINE):
         replies += await connection.call(*requests[start : start + _PIPELINE])
     return replies
+
+
+async def _scan(connection: RedisConnection, prefix: str) -> KeysView[str]:
+    """What follows the prefix in all keys that have it; Redis serves others in between."""
+    names: dict[str, None] = {}
+    cursor = "0"
+    while True:
+        ((cursor, keys),) = await connection.call(("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", _PIPELINE))
+        # Redis may name a key twice.
+        names.update(dict.fromkeys(key[len(prefix) :] for key in keys))
+        if cursor == "0":
+            return names.keys()
 
 
 def _pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:

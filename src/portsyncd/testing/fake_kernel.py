@@ -112,7 +112,8 @@ class FakeKernel:
 
     during_dump: called with the number of the dump (from 1) and of the chunk (from 0) before each chunk is read.
     before_ask: called with what is asked for. Both may change links, and may raise ``LinkSourceError``.
-    permits: whether links may be set down. takes_filters: whether a socket filter is accepted.
+    permits: whether links may be set down. takes_filters: whether a socket filter is accepted. answers: whether questions
+    are answered at all.
     chunk: links per chunk of a dump. sockets: those that listen. descriptors: what refers to them; a socket listens until
     the last of its descriptors is closed.
     """
@@ -125,6 +126,7 @@ class FakeKernel:
         self.before_ask: Callable[[Sequence[str | int]], None] = _nothing_is_said
         self.permits = True
         self.takes_filters = True
+        self.answers = True
         self.chunk = 2
         self.dumps = 0
         self.asked: list[str | int] = []
@@ -258,9 +260,18 @@ class FakeKernel:
 
     def close(self, descriptor: int) -> None:
         """As ``close``."""
-        closed = self.descriptors.pop(descriptor)
-        if closed not in self.descriptors.values():
+        closed = self.descriptors.pop(descriptor, None)
+        if closed in self.sockets and closed not in self.descriptors.values():
             self.sockets.remove(closed)
+
+    def drop_memberships(self) -> None:
+        """Every socket that listens now is taken out of the group: it stays open and hears nothing more."""
+        self.sockets.clear()
+
+    def close_descriptors(self) -> None:
+        """Close every descriptor behind its owner's back; who waits for one is not told."""
+        self.descriptors.clear()
+        self.sockets.clear()
 
     def same(self, one: int, other: int) -> bool:
         """Whether both refer to one socket."""

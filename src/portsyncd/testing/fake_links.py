@@ -15,6 +15,9 @@ from portsyncd.wire.netlink import LinkMessage
 _COMPARED_BYTES: Final = 4
 
 
+# After so many seconds a question that the kernel does not answer is given up (see ``backends.netlink``).
+_ANSWER_SECONDS: Final = 2.0
+
 # What ``backends.inherited.socket_name`` is on a fake kernel.
 SOCKET_NAME: Final = "links-fake"
 
@@ -135,9 +138,10 @@ class FakeLinkSource:
     @property
     def events(self) -> EventSocket:
         """The kernel's side of the event socket. Raises ``LinkSourceError``."""
-        if self._descriptor is None:
+        events = None if self._descriptor is None else self._kernel.descriptors.get(self._descriptor)
+        if events is None:
             raise LinkSourceError("the netlink event socket is closed")
-        return self._kernel.descriptors[self._descriptor]
+        return events
 
     async def readable(self) -> None:
         """Wait until there is something to read."""
@@ -170,6 +174,7 @@ class FakeLinkSource:
         """Pass all links on in chunks; other tasks run between them. True: links came or went meanwhile."""
         self.log.append("dump")
         interrupted = False
+        await self._expect_answer()
         for links, moved in self._kernel.dump():
             interrupted = interrupted or moved
             handle(links)
@@ -180,6 +185,7 @@ class FakeLinkSource:
         """Ask for single links; None for each that does not exist."""
         if targets:
             self.log.append("ask")
+            await self._expect_answer()
         self._kernel.before_ask(targets)
         answers = [self._kernel.ask(target) for target in targets]
         await trio.lowlevel.checkpoint()
@@ -188,6 +194,7 @@ class FakeLinkSource:
     async def set_down(self, ifindexes: Collection[int]) -> list[int]:
         """Clear IFF_UP of these links, if the kernel permits it; returns those that stay up."""
         self.log.append("set_down")
+        await self._expect_answer()
         await trio.lowlevel.checkpoint()
         if ifindexes and not self._kernel.permits:
             raise NoPermissionError("the fake kernel does not permit it")
@@ -196,6 +203,25 @@ class FakeLinkSource:
             if not link.stubborn:
                 self._kernel.set(link.name, up=False)
         return [link.ifindex for link in there if link.stubborn]
+
+    async def _expect_answer(self) -> None:
+        if not self._kernel.answers:
+            await trio.sleep(_ANSWER_SECONDS)
+            raise LinkSourceError("could not ask: the kernel's answer did not come")
+
+    async def probe(self) -> None:
+        """The event socket is one of those that hear link events, and the kernel answers."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.events not in self._kernel.sockets:
+            raise LinkSourceError("the netlink event socket is no longer a member of RTNLGRP_LINK")
+        await self._expect_answer()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def has_events(self) -> bool:
+        """Whether there is something to read, be it an error."""
+        if self._descriptor is None:
+            return False
+        return self._descriptor not in self._kernel.descriptors or self.events.readable
 
     def listen_to(self, first: int, last: int) -> None:
         """From now on let through our prefixes, and these ifindexes under any name."""

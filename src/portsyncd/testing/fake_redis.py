@@ -4,7 +4,7 @@ Sessions with it are ``fake_store.FakeStore``. No threads, so that Trio's test c
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -19,6 +19,8 @@ T = TypeVar("T")
 V = TypeVar("V", dict[str, str], set[str])
 
 READONLY: Final = "READONLY You can't write against a read only replica."
+# What ``FakeRedis.cut`` calls a session's connection for notifications; the others go by their database's name.
+NOTIFICATIONS: Final = "notifications"
 OOM: Final = "OOM command not allowed when used memory > 'maxmemory'."
 NOAUTH: Final = "NOAUTH Authentication required."
 
@@ -35,6 +37,9 @@ class Session(Protocol):
 
     def broken(self) -> None:
         """The connection is gone."""
+
+    def cut(self, server: "FakeRedis", connections: Collection[str]) -> None:
+        """Nothing comes through on these connections any more, and nobody is told."""
 
 
 class Popped(NamedTuple):
@@ -84,6 +89,9 @@ class FakeRedis:
         self._sessions: list[Session] = []
         self._running = True
         self._paused = False
+        # Set while packets come through.
+        self._plugged = trio.Event()
+        self._plugged.set()
         self._waiting: deque[_Pending] = deque()
         # For the next requests that write: None for an answer, else whether it is carried out all the same.
         self._lost_replies: deque[bool | None] = deque()
@@ -228,6 +236,23 @@ class FakeRedis:
         while self._waiting:
             self._carry_out(self._waiting.popleft())
 
+    def cut(self, *connections: str) -> None:
+        """Half-open: these connections of the present sessions (a database's name, ``NOTIFICATIONS``) stay, and nothing
+        comes through any more, either way and for ever. New sessions are whole."""
+        for session in self._sessions:
+            session.cut(self, connections)
+
+    def unplug(self) -> None:
+        """Packets are dropped: the present sessions are cut, also from being told that the server ended; who connects
+        waits."""
+        self._plugged = trio.Event()
+        self.cut(*_NAMES.values(), NOTIFICATIONS)
+        self._sessions.clear()
+
+    def plug(self) -> None:
+        """Packets come through again: who still waits to connect does, and old sessions stay cut."""
+        self._plugged.set()
+
     def lose_reply(self, *, carried_out: bool, after: int = 0) -> None:
         """Break the connection at a request that writes, the next or the one after so many: when it has been carried
         out, or before."""
@@ -244,6 +269,7 @@ class FakeRedis:
         """Take a new session in. Raises ``StoreError``."""
         self.attempts.append(trio.current_time())
         await trio.lowlevel.checkpoint()
+        await self._plugged.wait()
         if not self._running:
             raise StoreUnavailableError("fake Redis is unreachable: connection refused")
         await self.serve(session, lambda: None)
@@ -267,8 +293,7 @@ class FakeRedis:
         else:
             self._carry_out(pending)
         await pending.answered.wait()
-        if self.latency:
-            await trio.sleep(self.latency)
+        await _arrive(trio.current_time() + self.latency)
         if isinstance(pending.error, StoreUnavailableError):
             self.leave(session)
             session.broken()
@@ -294,6 +319,15 @@ class FakeRedis:
         if fate is not None:
             pending.error = _gone()
         pending.answered.set()
+
+
+async def _arrive(due: float) -> None:
+    """Wait for a reply that is there at ``due``: also where the time jumps past that and the caller's deadline."""
+    try:
+        await trio.sleep_until(due)
+    except trio.Cancelled:
+        if trio.current_time() < due:
+            raise
 
 
 def _gone() -> StoreUnavailableError:

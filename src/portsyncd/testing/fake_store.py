@@ -1,6 +1,7 @@
 """A ``Store`` on ``FakeRedis`` servers: the same answers, the same errors, no threads."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
@@ -8,10 +9,10 @@ from typing import Final, TypeVar
 import trio
 
 from portsyncd.backends.base import Notices
-from portsyncd.errors import StoreRefusedError, StoreUnavailableError
-from portsyncd.model.commands import Look, Op, PortWrite, Snapshot
+from portsyncd.errors import StoreChangedError, StoreError, StoreRefusedError, StoreUnavailableError
+from portsyncd.model.commands import Look, Op, PortNames, PortRead, PortWrite, Snapshot
 from portsyncd.model.ports import Fields
-from portsyncd.testing.fake_redis import FakeRedis
+from portsyncd.testing.fake_redis import NOTIFICATIONS, FakeRedis
 from portsyncd.wire import schema
 from portsyncd.wire.producer import Row
 
@@ -42,7 +43,10 @@ class FakeStore:
         # Notifications that ``watch`` has not reported yet, and what wakes it.
         self._notices = Notices()
         self._noticed = trio.Event()
-        self._under_way: set[trio.CancelScope] = set()
+        # Requests, and since when they wait.
+        self._under_way: dict[trio.CancelScope, float] = {}
+        # Connections on which nothing comes through.
+        self._cut: set[tuple[FakeRedis, str]] = set()
         self.notifying = False
 
     async def open(self) -> None:
@@ -64,15 +68,59 @@ class FakeStore:
         for scope in self._under_way:
             scope.cancel()
 
-    async def _request(self, server: FakeRedis, work: Callable[[], T], *, writes: bool = False) -> T:
-        return await self._within_deadline(partial(server.serve, self, work, writes=writes))
+    def cut(self, server: FakeRedis, connections: Collection[str]) -> None:
+        """Nothing comes through on these connections any more."""
+        self._cut.update((server, name) for name in connections)
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when the oldest request has waited, None: none does."""
+        return min(self._under_way.values(), default=None)
+
+    async def _request(self, db: str, work: Callable[[], T], *, writes: bool = False) -> T:
+        return await self._within_deadline(partial(self._serve, self._servers[db], db, work, writes=writes))
+
+    async def _serve(self, server: FakeRedis, connection: str, work: Callable[[], T], *, writes: bool = False) -> T:
+        if (server, connection) in self._cut:
+            await trio.sleep_forever()
+        reply = await server.serve(self, work, writes=writes)
+        if (server, connection) in self._cut:
+            # Carried out, or under way when it was cut.
+            await trio.sleep_forever()
+        return reply
+
+    async def probe(self) -> None:
+        """A round trip on every connection, all at once."""
+        problems: list[StoreError] = []
+
+        async def ask(server: FakeRedis, connection: str) -> None:
+            try:
+                await self._within_deadline(partial(self._probe, server, connection))
+            except StoreError as problem:
+                problems.append(problem)
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for db, server in self._servers.items():
+                nursery.start_soon(ask, server, db)
+            for server in dict.fromkeys((self._appl, self._config)):
+                nursery.start_soon(ask, server, NOTIFICATIONS)
+        if problems:
+            raise problems[0]
+
+    async def _probe(self, server: FakeRedis, connection: str) -> None:
+        if connection == NOTIFICATIONS:
+            # Who watches hears the answer.
+            await self._watching.wait()
+        with suppress(StoreRefusedError):
+            await self._serve(server, connection, lambda: None)
 
     async def _within_deadline(self, ask: Callable[[], Awaitable[T]]) -> T:
         """An error reply leaves the session good; whatever else ends a request early, ends the session."""
         if self._closed:
             raise _gone()
         with trio.move_on_after(self._timeout) as scope:
-            self._under_way.add(scope)
+            self._under_way[scope] = trio.current_time()
             try:
                 return await ask()
             except StoreRefusedError:
@@ -82,7 +130,7 @@ class FakeStore:
                 self.broken()
                 raise
             finally:
-                self._under_way.discard(scope)
+                self._under_way.pop(scope, None)
         raise _gone()
 
     # ---- reading
@@ -90,12 +138,12 @@ class FakeStore:
     async def config_initialized(self) -> str | None:
         """CONFIG_DB_INITIALIZED."""
         database = self._config.database
-        value = await self._request(self._config, lambda: database(_CONFIG).get(schema.CONFIG_DB_INITIALIZED))
+        value = await self._request(schema.CONFIG_DB, lambda: database(_CONFIG).get(schema.CONFIG_DB_INITIALIZED))
         return None if value is None else str(value)
 
     async def config_is_empty(self) -> bool:
         """Whether CONFIG_DB holds no key."""
-        return await self._request(self._config, lambda: not self._config.database(_CONFIG))
+        return await self._request(schema.CONFIG_DB, lambda: not self._config.database(_CONFIG))
 
     async def snapshot(self) -> Snapshot:
         """Everything at once, from each server in one request."""
@@ -117,8 +165,8 @@ class FakeStore:
                 restore_count=state.hash(_STATE, schema.WARM_KEY).get("restore_count"),
             )
 
-        said = await self._request(config, read_config)
-        held = await self._request(state, read_state)
+        said = await self._request(schema.CONFIG_DB, read_config)
+        held = await self._request(schema.STATE_DB, read_state)
         look = await self.look()
         return replace(
             said,
@@ -132,13 +180,37 @@ class FakeStore:
         )
 
     def _held(self) -> dict[str, Fields]:
-        keys = [key for key in self._state.database(_STATE) if key.startswith(_STATE_PREFIX)]
-        rows = {key.removeprefix(_STATE_PREFIX): self._state.hash(_STATE, key) for key in keys}
-        return {
-            name: (row["state"], *(row.get(field, "") for field in schema.STATE_FIELDS[1:]))  # type: ignore[misc]
-            for name, row in rows.items()
-            if "state" in row
-        }
+        return {name: held for name in self._state_names() if (held := self._read(name)) is not None}
+
+    def _state_names(self) -> list[str]:
+        keys = self._state.database(_STATE)
+        return [key.removeprefix(_STATE_PREFIX) for key in keys if key.startswith(_STATE_PREFIX)]
+
+    def _entry(self, name: str) -> dict[str, str]:
+        """An entry of STATE_DB's port table; empty where there is none, or a key of another type."""
+        row = self._state.database(_STATE).get(_STATE_PREFIX + name)
+        return row if isinstance(row, dict) else {}
+
+    def _read(self, name: str) -> Fields | None:
+        """What an entry says of ours."""
+        row = self._entry(name)
+        if "state" not in row:
+            return None
+        oper, admin, mtu = (row.get(field, "") for field in schema.STATE_FIELDS[1:])
+        return row["state"], oper, admin, mtu
+
+    async def port_names(self) -> PortNames:
+        """Which ports the databases hold."""
+        state = await self._request(schema.STATE_DB, self._state_names)
+        config = await self._request(schema.CONFIG_DB, self._config_names)
+        # In order, unlike a set.
+        return PortNames(state, dict.fromkeys(config).keys(), await self.look())
+
+    async def read_ports(self, names: Sequence[str]) -> list[PortRead]:
+        """What the databases hold of these names."""
+        held = await self._request(schema.STATE_DB, lambda: [self._read(name) for name in names])
+        there = await self._request(schema.APPL_DB, lambda: self._are_present(names))
+        return [PortRead(*row) for row in zip(names, held, there, strict=True)]
 
     def _config_names(self) -> list[str]:
         keys = sorted(self._config.database(_CONFIG))
@@ -156,42 +228,48 @@ class FakeStore:
             generation = self._appl.hash(_APPL, schema.GENERATION_KEY).get(schema.GENERATION_FIELD, "")
             return Look(generation, config_done, init_done, own_row=False)
 
-        look = await self._request(self._appl, read_appl)
-        own_row = await self._request(self._state, lambda: schema.WARM_KEY in self._state.database(_STATE))
+        look = await self._request(schema.APPL_DB, read_appl)
+        own_row = await self._request(schema.STATE_DB, lambda: schema.WARM_KEY in self._state.database(_STATE))
         return replace(look, own_row=own_row)
 
     async def config_port_names(self) -> frozenset[str]:
         """The names of CONFIG_DB's PORT keys."""
-        return frozenset(await self._request(self._config, self._config_names))
+        return frozenset(await self._request(schema.CONFIG_DB, self._config_names))
 
     async def log_level(self) -> str | None:
         """LOGLEVEL of our LOGGER row."""
-        return await self._request(self._config, lambda: self._config.hash(_CONFIG, schema.LOGGER_KEY).get("LOGLEVEL"))
+        return await self._request(
+            schema.CONFIG_DB, lambda: self._config.hash(_CONFIG, schema.LOGGER_KEY).get("LOGLEVEL")
+        )
 
     # ---- writing
 
     async def write_ports(self, writes: Sequence[PortWrite]) -> list[bool]:
         """Port writes in order: one request where the databases share a server, else check, write, check again."""
+        names = [write.name for write in writes]
         if self._appl is self._state:
             return await self._request(
-                self._state, lambda: self._carry_out(writes, self._are_present(writes)), writes=True
+                schema.STATE_DB, lambda: self._carry_out(writes, self._are_present(names)), writes=True
             )
-        before = await self._request(self._appl, lambda: self._are_present(writes))
-        await self._request(self._state, lambda: self._carry_out(writes, before), writes=True)
-        if await self._request(self._appl, lambda: self._are_present(writes)) != before:
-            raise StoreUnavailableError("fake APPL_DB changed while STATE_DB was written")
+        before = await self._request(schema.APPL_DB, lambda: self._are_present(names))
+        await self._request(schema.STATE_DB, lambda: self._carry_out(writes, before), writes=True)
+        if await self._request(schema.APPL_DB, lambda: self._are_present(names)) != before:
+            raise StoreChangedError("fake APPL_DB changed while STATE_DB was written")
         return [write.op is Op.DELETE or there for write, there in zip(writes, before, strict=True)]
 
-    def _are_present(self, writes: Sequence[PortWrite]) -> list[bool]:
+    def _are_present(self, names: Sequence[str]) -> list[bool]:
         there = self._appl.database(_APPL).keys()
-        return [_APPL_PREFIX + write.name in there for write in writes]
+        return [_APPL_PREFIX + name in there for name in names]
 
     def _carry_out(self, writes: Sequence[PortWrite], present: Sequence[bool]) -> list[bool]:
         for (name, op, fields), there in zip(writes, present, strict=True):
             key = _STATE_PREFIX + name
-            if op is not Op.SET and "state" in self._state.hash(_STATE, key):
+            if op is not Op.SET and "state" in self._entry(name):
                 self._state.delete(_STATE, key)
             if fields is not None and there:
+                if not self._entry(name):
+                    # A key of another type gives way.
+                    self._state.delete(_STATE, key)
                 self._state.hset(_STATE, key, dict(zip(schema.STATE_FIELDS, fields, strict=True)))
         return [write.op is Op.DELETE or there for write, there in zip(writes, present, strict=True)]
 
@@ -202,18 +280,20 @@ class FakeStore:
             for row in rows:
                 self._appl.produce(_APPL, row)
 
-        await self._request(self._appl, produce_all, writes=True)
+        await self._request(schema.APPL_DB, produce_all, writes=True)
 
     async def set_hash(self, db: str, key: str, fields: Mapping[str, str]) -> None:
         """One HSET."""
         server, number = self._servers[db], schema.DEFAULT_NUMBERS[db]
-        await self._request(server, lambda: server.hset(number, key, fields), writes=True)
+        await self._request(db, lambda: server.hset(number, key, fields), writes=True)
 
     # ---- notifications
 
     def heard(self, server: FakeRedis, number: int, key: str) -> None:
         """A key of some database changed; kept until ``watch`` reports it."""
         said = Notices()
+        if (server, NOTIFICATIONS) in self._cut:
+            return
         if server is self._config and number == _CONFIG:
             if key.startswith(_CONFIG_PREFIX):
                 said = Notices(config_ports=frozenset({key.removeprefix(_CONFIG_PREFIX)}))
@@ -232,7 +312,7 @@ class FakeStore:
         wanted = frozenset(names)
         if wanted - self._waited_for:
             await self._within_deadline(self._watching.wait)
-        await self._request(self._appl, lambda: None)
+        await self._within_deadline(partial(self._serve, self._appl, NOTIFICATIONS, lambda: None))
         self._waited_for = wanted
 
     async def watch(self, report: Callable[[Notices], None]) -> None:

@@ -9,6 +9,7 @@ import trio
 from portsyncd.backends.base import DescriptorStore, HistoryStore, KeptDocument, LinkSource, OldLinksStore, Store
 from portsyncd.config import Config
 from portsyncd.metrics import Metrics
+from portsyncd.model.disk import HISTORY, PORT_STATE, Space
 from portsyncd.testing.fake_files import FakeKept, FakeOldLinks
 from portsyncd.testing.fake_history import FakeHistory
 from portsyncd.testing.fake_kernel import FakeKernel
@@ -25,6 +26,7 @@ Arguments = TypeVarTuple("Arguments")
 # 2026-01-01, as Unix seconds.
 NEW_YEAR: Final = 1_767_225_600.0
 _MEGABYTE: Final = 1 << 20
+_DISK_BYTES: Final = 1 << 35
 
 
 class FakeWorld:
@@ -119,9 +121,14 @@ class FakeWorld:
         self.resident -= self.releasable
         self.releasable = 0
 
-    async def free_bytes(self) -> Mapping[str, int]:
-        """What it was set to, of one disk for all."""
+    async def disks(self) -> Mapping[str, Space]:
+        """One for all that is kept."""
         await trio.lowlevel.checkpoint()
-        while self.free is None:
-            await trio.sleep(1)
-        return {"port_state": self.free, "history": self.free}
+        if self.free is None:
+            await trio.sleep_forever()
+            raise AssertionError("a sleep for ever does not end")
+        return dict.fromkeys((PORT_STATE, HISTORY), Space(self.free, _DISK_BYTES))
+
+    def loop_watch(self, _limit: float) -> None:
+        """Nobody: threads do not go by the test clock."""
+        return

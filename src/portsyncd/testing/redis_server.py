@@ -68,6 +68,7 @@ class RedisServer:
         self._password = password
         self._clients: dict[int, redis.Redis] = {}
         self._process: subprocess.Popen[bytes] | None = None
+        self._former: subprocess.Popen[bytes] | None = None
         self._short: tempfile.TemporaryDirectory[str] | None = None
         wanted = folder.absolute() / "redis.sock"
         if len(str(wanted)) > _LONGEST_PATH:
@@ -107,7 +108,12 @@ class RedisServer:
             raise RedisServerError(f"redis-server ended at its start; it said:\n{self.log()}")
         # Not listening yet, or BusyLoadingError while it reads a snapshot: both derive from ConnectionError.
         with suppress(redis.ConnectionError):
-            return bool(self.client(0).ping())
+            client = self.client(0)
+            client.ping()
+            if dict(client.info("server"))["process_id"] == self.pid:
+                return True
+            # The one whose place it is about to take.
+            client.connection_pool.disconnect(inuse_connections=False)
         return False
 
     def stop(self) -> None:
@@ -120,11 +126,27 @@ class RedisServer:
 
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(number)
-        process.send_signal(signal.SIGCONT)
-        process.wait()
+        if process is not None:
+            _end(process, number)
+
+    def remove_socket(self) -> None:
+        """Remove the socket's file: whoever is connected stays so, nobody else can connect."""
+        Path(self.socket_path).unlink()
+
+    def supersede(self) -> None:
+        """Another server takes the socket's place, on the snapshot; the former lives on for those who are connected to
+        it, until ``kill_former`` or ``close``."""
+        self._former, self._process = self._process, None
+        for client in self._clients.values():
+            # Those in use (a subscriber's) stay, as the daemon's do.
+            client.connection_pool.disconnect(inuse_connections=False)
+        self.start()
+
+    def kill_former(self) -> None:
+        """SIGKILL for the server that was superseded. Nothing happens where there is none."""
+        process, self._former = self._former, None
+        if process is not None:
+            _end(process, signal.SIGKILL)
 
     def pause(self) -> None:
         """SIGSTOP: connections stay, nothing is answered."""
@@ -174,6 +196,7 @@ class RedisServer:
         for client in self._clients.values():
             client.close()
         self._clients.clear()
+        self.kill_former()
         self.kill()
         if self._short is not None:
             self._short.cleanup()
@@ -191,3 +214,9 @@ class RedisServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
+    process.wait()

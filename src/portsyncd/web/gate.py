@@ -3,13 +3,14 @@
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from functools import partial
 from math import inf
 from typing import NamedTuple
 
 import trio
 
-from portsyncd.logs import get_logger
+from portsyncd.logs import Announcer, get_logger
 from portsyncd.tls import failures, peer
 from portsyncd.web.handshake import RefusedError, TlsStream, say_farewell, shake_hands
 from portsyncd.web.limits import Candidate, Limits, Stage, handshake_to_go
@@ -19,6 +20,9 @@ log = get_logger()
 # Of a client's failed handshakes each kind is told once in so many seconds; the counter counts all.
 _TOLD_AGAIN_SECONDS = 60.0
 _TOLD_AT_MOST = 64
+# No file descriptor is left, or no memory: who knocks waits in the kernel. Trio would do the same, with a traceback each time.
+_NO_ROOM = (EMFILE, ENFILE, ENOMEM, ENOBUFS)
+_NO_ROOM_SECONDS = 0.5
 
 
 class Admitted(NamedTuple):
@@ -43,15 +47,29 @@ class _Handshake:
 
 
 class Door(trio.abc.Listener[trio.SocketStream]):
-    """A listener that accepts when there is a place."""
+    """A listener that accepts when there is a place, and waits where there is no descriptor."""
 
-    def __init__(self, listener: trio.SocketListener, has_place: Callable[[], Awaitable[object]]) -> None:
+    def __init__(
+        self, listener: trio.abc.Listener[trio.SocketStream], has_place: Callable[[], Awaitable[object]]
+    ) -> None:
         self._listener = listener
         self._has_place = has_place
+        self._told = Announcer()
 
     async def accept(self) -> trio.SocketStream:
-        await self._has_place()
-        return await self._listener.accept()
+        while True:
+            await self._has_place()
+            try:
+                stream = await self._listener.accept()
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                if self._told.changed("accept", error.errno):
+                    log.warning("the metrics endpoint can let nobody in", problem=str(error))
+                await trio.sleep(_NO_ROOM_SECONDS)
+            else:
+                self._told.changed("accept", None)
+                return stream
 
     async def aclose(self) -> None:
         await self._listener.aclose()

@@ -23,6 +23,7 @@ IFF_RUNNING: Final = 0x40
 AF_UNSPEC: Final = 0
 IFNAMSIZ: Final = 16
 
+_NLMSG_NOOP = 1
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _NLMSG_OVERRUN = 4
@@ -288,6 +289,12 @@ def link_request(sequence: int, target: str | int) -> bytes:
 def set_down_request(sequence: int, ifindex: int) -> bytes:
     """RTM_NEWLINK that clears IFF_UP of one link, to be acknowledged."""
     return _request(RTM_NEWLINK, _NLM_F_ACK, sequence, ifindex=ifindex, change=IFF_UP)
+
+
+def noop_request(sequence: int) -> bytes:
+    """NLMSG_NOOP, to be acknowledged: by netlink itself, which takes no lock for it (``netlink_rcv_skb`` in af_netlink.c). Any
+    request of rtnetlink's own may wait for as long as somebody else changes links."""
+    return _HEADER.pack(_HEADER.size, _NLMSG_NOOP, _NLM_F_REQUEST | _NLM_F_ACK, sequence, 0)
 
 
 def _request(

@@ -11,8 +11,16 @@ from portsyncd.wire import schema
 
 # ARGV: number of APPL_DB, number of STATE_DB, key prefix in APPL_DB, key prefix in STATE_DB; then per write: name,
 # operation, oper, admin, MTU. Operations: s set if APPL_DB has the port, d delete if the entry is ours, r first d then s.
-# Returns one character a write: 1 carried out, 0 APPL_DB has no such port.
+# Returns one character a write: 1 carried out, 0 APPL_DB has no such port. A key of another type where the hash should be
+# is not ours to delete, but gives way to what is set.
 SCRIPT: Final = """
+local function put(key, at)
+  return redis.pcall('HSET', key, 'state', 'ok', 'netdev_oper_status', ARGV[at + 2], 'admin_status', ARGV[at + 3],
+    'mtu', ARGV[at + 4])
+end
+local function refused(reply)
+  return type(reply) == 'table' and not string.find(reply.err, 'WRONGTYPE', 1, true)
+end
 local writes = (#ARGV - 4) / 5
 local present = {}
 redis.call('SELECT', ARGV[1])
@@ -24,10 +32,17 @@ local answer = {}
 for n = 0, writes - 1 do
   local at = 5 + 5 * n
   local key, operation = ARGV[4] .. ARGV[at], ARGV[at + 1]
-  if operation ~= 's' and redis.call('HEXISTS', key, 'state') == 1 then redis.call('DEL', key) end
+  local reply = 0
+  if operation ~= 's' then reply = redis.pcall('HEXISTS', key, 'state') end
+  if reply == 1 then redis.call('DEL', key) end
+  if refused(reply) then return reply end
   if operation ~= 'd' and present[n] == 1 then
-    redis.call('HSET', key, 'state', 'ok', 'netdev_oper_status', ARGV[at + 2], 'admin_status', ARGV[at + 3],
-      'mtu', ARGV[at + 4])
+    reply = put(key, at)
+    if type(reply) == 'table' and not refused(reply) then
+      redis.call('DEL', key)
+      reply = put(key, at)
+    end
+    if refused(reply) then return reply end
   end
   answer[n + 1] = present[n] or 1
 end
@@ -35,7 +50,33 @@ return table.concat(answer)
 """
 
 # KEYS: one STATE_DB entry. The removal alone, for where the databases live in different instances.
-REMOVE_SCRIPT: Final = "if redis.call('HEXISTS', KEYS[1], 'state') == 1 then redis.call('DEL', KEYS[1]) end"
+REMOVE_SCRIPT: Final = """
+local reply = redis.pcall('HEXISTS', KEYS[1], 'state')
+if reply == 1 then redis.call('DEL', KEYS[1]) end
+if type(reply) == 'table' and not string.find(reply.err, 'WRONGTYPE', 1, true) then return reply end
+"""
+
+# KEYS: one STATE_DB entry; ARGV: fields and values. The HSET alone.
+PUT_SCRIPT: Final = """
+local reply = redis.pcall('HSET', KEYS[1], unpack(ARGV))
+if type(reply) == 'table' and string.find(reply.err, 'WRONGTYPE', 1, true) then
+  redis.call('DEL', KEYS[1])
+  return redis.call('HSET', KEYS[1], unpack(ARGV))
+end
+return reply
+"""
+
+# ARGV: key prefix in STATE_DB, then names. Returns per name our four fields, or nil where the entry does not carry state, or
+# is no hash.
+READ_SCRIPT: Final = """
+local rows = {}
+for n = 2, #ARGV do
+  local row = redis.pcall('HMGET', ARGV[1] .. ARGV[n], 'state', 'netdev_oper_status', 'admin_status', 'mtu')
+  if row.err and not string.find(row.err, 'WRONGTYPE', 1, true) then return row end
+  rows[n - 1] = row[1] and row or false
+end
+return rows
+"""
 
 SET: Final = "s"
 DELETE: Final = "d"
