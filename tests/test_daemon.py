@@ -2,8 +2,8 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from portsyncd import daemon, inputs, logs
 from portsyncd.backends.base import DescriptorStore
 from portsyncd.backends.connection import Access
 from portsyncd.config import Config, DaemonConfig, DatabaseConfig, MetricsConfig, NetlinkConfig, WarmRestartConfig
-from portsyncd.errors import EXIT_OK, BudgetExhaustedError, ConfigError, NoPermissionError
+from portsyncd.errors import EXIT_OK, BudgetExhaustedError, ConfigError, MemoryLimitError, NoPermissionError
+from portsyncd.model.links import Change
 from portsyncd.testing.certificates import Certificates
 from portsyncd.testing.fake_kernel import FakeKernel
 from portsyncd.testing.fake_redis import FakeRedis
@@ -119,7 +120,7 @@ async def test_told_to_stop_it_writes_what_it_has_heard_and_leaves_the_keys(
     async with serving():
         world.bring_up()
         await trio.sleep(1)
-        world.redis.latency = 0.3
+        world.redis.latency = 0.1
         for mtu in (9000, 9001, 9002):
             world.kernel.set(PORT, mtu=mtu)
             await wait_all_tasks_blocked()
@@ -177,6 +178,66 @@ async def test_usr1_releases_port_init_done(autojump_clock: MockClock, world: Wo
         await trio.sleep(0.1)
         assert [pop.key for pop in world.redis.pop()] == ["PortInitDone"]
         await send(signal.SIGTERM)
+
+
+async def test_usr2_compares_redis_with_the_kernel(autojump_clock: MockClock, world: World) -> None:
+    world.load_config()
+    async with serving():
+        world.bring_up()
+        await trio.sleep(1)
+        world.redis.client(6).delete(f"PORT_TABLE|{PORT}")
+        await trio.sleep(10)
+        assert world.mtu() == ""
+        await send(signal.SIGUSR2)
+        await trio.sleep(0.1)
+        assert world.mtu() == "1500"
+        await send(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("exits", [True, False])
+async def test_memory_that_cannot_be_given_back_ends_it_where_it_may_end(
+    autojump_clock: MockClock, world: World, exits: bool
+) -> None:
+    world.load_config()
+    config = replace(ALONE, daemon=DaemonConfig(exit_to_restart=exits))
+    ended = pytest.RaisesGroup(pytest.RaisesExc(MemoryLimitError), flatten_subgroups=True) if exits else nullcontext()
+    with ended:
+        async with serving(config):
+            world.bring_up()
+            world.fake.resident = 1 << 30
+            await trio.sleep(1000)
+            assert not exits
+            await send(signal.SIGTERM)
+    assert world.fake.released > 0
+    # It has left as if it had been told to.
+    assert world.kernel.sockets == []
+    assert world.redis.sessions == 0
+
+
+@pytest.mark.parametrize("stopped_first", [True, False])
+async def test_a_stop_and_an_end_of_its_own_at_the_same_time_are_one(
+    autojump_clock: MockClock, stopped_first: bool
+) -> None:
+    fake = FakeWorld(KEEPING)
+    subject = daemon.Daemon(KEEPING, fake)
+    stop, signals = trio.open_memory_channel[int](8)
+    ends = nullcontext() if stopped_first else pytest.RaisesGroup(MemoryLimitError, flatten_subgroups=True)
+    with ends:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(subject.serve, signals, Config)
+            await trio.sleep(5)
+            # Draining takes a second.
+            fake.redis.pause()
+            subject.inbox.put([Change(PORT, None)], trio.current_time())
+            before = fake.kept_state.saves
+            steps: list[Callable[[], object]] = [
+                lambda: stop.send_nowait(signal.SIGTERM),
+                lambda: subject.leave(MemoryLimitError("too much")),
+            ]
+            for step in steps if stopped_first else reversed(steps):
+                step()
+                await trio.sleep(0.1)
+    assert fake.kept_state.saves == before + 1
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -31,16 +31,17 @@ def test_nothing_is_kept_where_no_place_is_named(config: Config) -> None:
         )
     )
     assert (machine.state, machine.counters, machine.history) == (None, None, None)
-    assert trio.run(machine.free_bytes) == {}
+    assert trio.run(machine.disks) == {}
 
 
 async def test_the_room_that_is_left_is_that_of_the_disk_before_the_folders_are_made(config: Config) -> None:
     status = os.statvfs(Path(config.metrics.storage_path).parent)
-    free = await Machine(config).free_bytes()
-    assert free.keys() == {"port_state", "history"}
-    for left in free.values():
+    disks = await Machine(config).disks()
+    assert disks.keys() == {"port_state", "history"}
+    for space in disks.values():
+        assert space.size == status.f_blocks * status.f_frsize
         # Others write, too.
-        assert abs(left - status.f_bavail * status.f_frsize) < 1 << 30
+        assert abs(space.free - status.f_bavail * status.f_frsize) < 1 << 30
 
 
 async def test_an_export_makes_its_metrics_once(config: Config) -> None:

@@ -15,7 +15,7 @@ shell that waits, asks the core, and carries out the answer. Lowest layer first;
     tls/         the TLS profile: certificates read, judged and made; contexts, self-test, why a handshake failed
     backends/    the edge to kernel, Redis and files; foreign errors become ours here. base.py: what services ask of it
     services/    Trio tasks: the reader hears the kernel, the writer tells Redis, the supervisor rebuilds what fails,
-                 the observer looks at them all
+                 the observer looks at them all, the guardian heals what it can
     web/         the metrics endpoint: listener, connections, Hypercorn, the Quart-Trio app
     inputs.py    what the files hold that the configuration names: databases, access, certificates
     world.py     what lies outside the process: the machine, as far as the daemon has to do with it

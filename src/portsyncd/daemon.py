@@ -3,13 +3,15 @@
 ::
 
     Daemon.serve
-    ├── signals     TERM, INT: drain and leave; HUP: read configuration and certificates again; USR1: release PortInitDone
+    ├── signals     TERM, INT: drain and leave; HUP: read configuration and certificates again; USR1: release PortInitDone;
+    │               USR2: compare Redis with the kernel
     └── supervisor
         ├── writer    owns the Redis connections
         ├── reader    owns the netlink sockets
         ├── keeper    saves what a restart has to know
         ├── recorder  writes the history
         ├── observer  looks at all of them, for metrics and health
+        ├── guardian  looks after all of them, and heals what it can
         └── metrics   the endpoint for Prometheus; without it the port sync goes on
 """
 
@@ -33,14 +35,17 @@ from portsyncd.config import Config
 from portsyncd.errors import EXIT_OK, ConfigError, PortsyncdError
 from portsyncd.metrics import Metrics
 from portsyncd.model.generation import ExistingLinks, Policy
+from portsyncd.model.healing import Kind
 from portsyncd.model.health import Status
 from portsyncd.model.performance import Demands
+from portsyncd.model.ports import fields
 from portsyncd.model.report import Thresholds
 from portsyncd.model.restart import RestartPolicy
 from portsyncd.model.retry import Backoff
 from portsyncd.model.sync import PortSync
 from portsyncd.rules import Listen
 from portsyncd.services.flapbook import FlapBook
+from portsyncd.services.guardian import Guardian, Settings
 from portsyncd.services.inbox import Inbox
 from portsyncd.services.keeper import Keeper
 from portsyncd.services.observer import Observer
@@ -98,6 +103,8 @@ class Daemon:
         self.keeper = self._make_keeper()
         self.recorder = None if world.history is None else self._make_recorder(world.history)
         self.web = None if world.credentials is None else self._make_web(world.credentials)
+        healing = _healing_settings(config)
+        self.guardian = self._make_guardian(healing)
         self.supervisor = Supervisor(
             list(self._children()),
             RestartPolicy(),
@@ -112,6 +119,8 @@ class Daemon:
             keeper=self.keeper.statistics,
             recorder=None if self.recorder is None else self.recorder.statistics,
             web=None if self.web is None else self.web.statistics,
+            guardian=self.guardian.statistics,
+            reconcile_interval=healing.reconcile_interval if healing.heals(Kind.RECONCILE) else None,
             thresholds=Thresholds(
                 max_stall_seconds=config.health.max_stall_seconds,
                 max_failure_rate=config.health.max_failure_rate_percent,
@@ -124,6 +133,7 @@ class Daemon:
         )
         # Why it ends by itself, and what waits for somebody to end it.
         self._reason: PortsyncdError | None = None
+        self._told_to_stop = False
         self._listening = trio.CancelScope()
 
     def _children(self) -> Iterator[Child]:
@@ -134,6 +144,7 @@ class Daemon:
         yield Child("observer", self._observe, essential=False)
         if self.recorder is not None:
             yield Child("recorder", self._after_first_sync(self.recorder.run), essential=False, start_deadline=inf)
+        yield Child("guardian", self.guardian.run, essential=False)
         if self.web is not None:
             yield Child("metrics", self.web.run, essential=False, start_deadline=_WEB_START_SECONDS)
 
@@ -170,6 +181,29 @@ class Daemon:
             started_at=trio.current_time(),
             compute=self._analyze,
         )
+
+    def _make_guardian(self, settings: Settings) -> Guardian:
+        world, recorder, web = self.world, self.recorder, self.web
+        return Guardian(
+            self.reader,
+            self.writer,
+            self.inbox,
+            self._cancel_child,
+            settings=settings,
+            resident=world.resident_bytes,
+            wall=world.unix,
+            trim=(*(() if recorder is None else (recorder.drop_waiting,)), fields.cache_clear, world.release_memory),
+            leave=self.leave if self.config.daemon.exit_to_restart else None,
+            disks=world.disks,
+            recorder=recorder,
+            expiries=None if web is None else lambda: web.statistics().certificate_expiries,
+            reload=None if web is None else web.credentials.request_reload,
+            loop_watch=world.loop_watch(settings.max_stall),
+        )
+
+    def _cancel_child(self, name: str, why: str) -> bool:
+        # It is one of its children that asks.
+        return self.supervisor.cancel_child(name, why)
 
     async def _analyze(self, history: History, now: float) -> Analysis:
         return await self.world.compute(analyze, history, now)
@@ -215,15 +249,20 @@ class Daemon:
 
     async def serve(self, signals: AsyncIterator[int], reload: Callable[[], Config]) -> None:
         """Run until one of the signals, or ``leave``, ends it. Raises what ended it, if that is an error."""
-        heeded = {signal.SIGHUP: lambda: _reload(reload, self.web), signal.SIGUSR1: self.writer.release}
+        heeded: dict[signal.Signals, Callable[[], object]] = {
+            signal.SIGHUP: lambda: _reload(reload, self.web),
+            signal.SIGUSR1: self.writer.release,
+            signal.SIGUSR2: self.guardian.request_reconcile,
+        }
         await self.keeper.restore()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.supervisor.run)
             with self._listening:
                 number = await _wait_for(_STOPPING, signals, heeded)
+                self._told_to_stop = True
                 log.info("stopping", signal=signal.Signals(number).name)
             async with trio.open_nursery() as stopping:
-                stopping.start_soon(_cancel_on, _STOPPING, signals, stopping.cancel_scope)
+                stopping.start_soon(self._hurry_on, signals, stopping.cancel_scope)
                 await self.drain()
                 await self.finish()
                 stopping.cancel_scope.cancel()
@@ -233,10 +272,21 @@ class Daemon:
         log.info("stopped")
 
     def leave(self, reason: PortsyncdError) -> None:
-        """End in good order, so that the service manager starts the daemon anew."""
+        """End in good order, so that the service manager starts the daemon anew. Who is being stopped goes on stopping."""
+        if self._told_to_stop:
+            return
         log.error("the daemon ends", reason=str(reason))
         self._reason = reason
         self._listening.cancel()
+
+    async def _hurry_on(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        """Leave at once when told to stop for the second time."""
+        while True:
+            await _wait_for(_STOPPING, signals, {})
+            if self._told_to_stop:
+                log.warning("told to stop twice: leaving at once")
+                scope.cancel()
+            self._told_to_stop = True
 
     async def drain(self) -> None:
         """Let what has been heard reach Redis, within bounds; then it is safe to cancel everything."""
@@ -256,6 +306,20 @@ class Daemon:
                     nursery.start_soon(self.recorder.finish)
 
 
+def _healing_settings(config: Config) -> Settings:
+    healing = config.self_healing
+    return Settings(
+        enabled=healing.enabled,
+        check_interval=healing.check_interval_secs,
+        probe_timeout=healing.probe_timeout_secs,
+        reconcile_interval=healing.reconcile_interval_secs,
+        memory_limit=healing.memory_limit_mb << 20,
+        memory_growth=healing.memory_growth_mb_per_hour * (1 << 20),
+        max_stall=config.health.max_stall_seconds,
+        kinds=frozenset(kind for kind in Kind if getattr(healing, f"heal_{kind.value}")),
+    )
+
+
 class _View:
     """What the metrics endpoint sees of the daemon."""
 
@@ -273,7 +337,7 @@ class _View:
 
 async def serve(config: Config, reload: Callable[[], Config], manager: DescriptorStore | None = None) -> None:
     """Run until told to stop; returns then. reload: reads the configuration anew, for SIGHUP. manager: of the service."""
-    with trio.open_signal_receiver(*_STOPPING, signal.SIGHUP, signal.SIGUSR1) as signals:
+    with trio.open_signal_receiver(*_STOPPING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2) as signals:
         log.info("portsyncd starts", version=__version__)
         if not config.daemon.enabled:
             log.warning("daemon.enabled is false: idle until told to stop")
@@ -297,12 +361,6 @@ async def _wait_for(
         if action is not None:
             action()
     raise AssertionError("a signal receiver does not end")
-
-
-async def _cancel_on(wanted: tuple[signal.Signals, ...], signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    await _wait_for(wanted, signals, {})
-    log.warning("told to stop twice: leaving at once")
-    scope.cancel()
 
 
 def _reload(reload: Callable[[], Config], web: "MetricsServer | None" = None) -> None:

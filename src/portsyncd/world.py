@@ -22,6 +22,8 @@ from portsyncd.backends.redis import RedisStore
 from portsyncd.config import Config
 from portsyncd.inputs import read_all, retry_cap
 from portsyncd.metrics import Metrics
+from portsyncd.model.disk import HISTORY, PORT_STATE, Space
+from portsyncd.services.loop_watch import LoopWatch
 
 if TYPE_CHECKING:
     from portsyncd.backends.export import Exporter
@@ -74,8 +76,11 @@ class World(Protocol):
     def release_memory(self) -> None:
         """Give back what is not used any more."""
 
-    async def free_bytes(self) -> Mapping[str, int]:
-        """What is left of the disks, by what is kept there; what cannot be told is left out."""
+    async def disks(self) -> Mapping[str, Space]:
+        """The room on the disks, by what is kept there (port_state, history); what cannot be told is left out."""
+
+    def loop_watch(self, limit: float) -> LoopWatch | None:
+        """Who sees from outside of the event loop that it has not turned for so many seconds."""
 
 
 class Machine:
@@ -88,6 +93,7 @@ class Machine:
         self._databases, self._access, self.credentials = read_all(config)
         self._config = config
         self._descriptors = descriptors
+        self._one_disk_at_a_time = trio.CapacityLimiter(1)
         self.retry_cap = retry_cap(config, self._databases.values())
         self.old_links: OldLinksStore = OldLinksFile(Path(config.netlink.run_dir))
         warm, metrics = config.warm_restart, config.metrics
@@ -111,8 +117,8 @@ class Machine:
                 folder / "counters.json", kind="counters", version=1, max_backups=warm.max_backups, wall=self.unix
             )
             self.history = HistoryFile(folder, metrics.max_file_size_mb << 20)
-        kept = {"port_state": warm.state_file, "history": metrics.storage_path}
-        self._kept = {what: Path(path) for what, path in kept.items() if path}
+        kept = {PORT_STATE: warm.state_file, HISTORY: metrics.storage_path}
+        self._kept = {what: Path(path).absolute() for what, path in kept.items() if path}
 
     def link_source(self) -> LinkSource:
         """Netlink."""
@@ -167,16 +173,19 @@ class Machine:
         """To the kernel."""
         memory.release()
 
-    async def free_bytes(self) -> Mapping[str, int]:
-        """In a worker thread, since a disk may hang; it is given up then when this is cancelled."""
-        return await trio.to_thread.run_sync(self._free_bytes, abandon_on_cancel=True)
+    async def disks(self) -> Mapping[str, Space]:
+        """In a worker thread, since a disk may hang: it is given up when this is cancelled, and nobody asks beside it."""
+        return await trio.to_thread.run_sync(self._disks, abandon_on_cancel=True, limiter=self._one_disk_at_a_time)
 
-    def _free_bytes(self) -> dict[str, int]:
-        free = {}
+    def _disks(self) -> dict[str, Space]:
+        spaces = {}
         for what, path in self._kept.items():
             # What is kept makes its folders when it is first written.
-            there = next((folder for folder in (path, *path.parents) if folder.exists()), None)
-            if there is not None:
-                status = os.statvfs(there)
-                free[what] = status.f_bavail * status.f_frsize
-        return free
+            there = next(folder for folder in (path, *path.parents) if folder.exists())
+            status = os.statvfs(there)
+            spaces[what] = Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
+        return spaces
+
+    def loop_watch(self, limit: float) -> LoopWatch:
+        """A thread."""
+        return LoopWatch(limit)

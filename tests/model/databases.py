@@ -28,7 +28,8 @@ class Databases:
     config: CONFIG_DB's ports; added: those of them that came at run time. entries: STATE_DB's port table, empty where a
     port has no entry; own_row: our warm-restart row there. staged, popped: APPL_DB's keys; generation: ours there; served:
     ifindexes of links made while APPL_DB held PortConfigDone; aside: of those that were old by then. warm: warm restart
-    is enabled.
+    is enabled. damaged: somebody else has written what is not theirs, and no reconciliation has begun since;
+    foreign: entries of which the daemon has not written since.
     """
 
     config: tuple[str, ...]
@@ -41,6 +42,8 @@ class Databases:
     served: set[int] = field(default_factory=set)
     aside: set[int] = field(default_factory=set)
     warm: bool = False
+    damaged: bool = False
+    foreign: set[str] = field(default_factory=set)
 
     def has(self, key: str) -> bool:
         """APPL_DB holds this key, staged or popped."""
@@ -83,6 +86,7 @@ class Databases:
 
     def write(self, write: PortWrite) -> bool:
         """What the Lua script does."""
+        self.foreign.discard(write.name)
         if write.op is not Op.SET and "state" in self.entries[write.name]:
             self.entries[write.name] = {}
         if write.op is Op.DELETE:
@@ -108,6 +112,19 @@ class Databases:
     def write_foreign(self, name: str) -> None:
         """Another writer of STATE_DB's port table."""
         self._put(name, FOREIGN)
+
+    def damage(self, how: str, name: str = "") -> None:
+        """Another client removes or changes an entry of ours, makes one, or removes PortInitDone."""
+        self.damaged = True
+        match how:
+            case "remove":
+                self.entries[name] = {}
+            case "change":
+                self.foreign.add(name)
+                self._put(name, dict(zip(schema.STATE_FIELDS, fields(0, 68), strict=True)))
+            case _:
+                self.staged.discard(schema.PORT_INIT_DONE)
+                self.popped.discard(schema.PORT_INIT_DONE)
 
     def leave_entry(self, name: str) -> None:
         """An earlier life of the daemon has published this port, and orchagent has added to its entry."""

@@ -92,7 +92,7 @@ class Switch:
             for name in self.daemon.expected:
                 port = self.sync.ports.get(name)
                 published = port is not None and port.link is not None and port.link.fields == databases.held(name)
-                require(published, f"PortInitDone waits until every port is published: {name}")
+                require(published or databases.damaged, f"PortInitDone waits until every port is published: {name}")
 
     def check_old(self, old: OldLinks) -> None:
         require(old.ifindexes <= self.reader.shown, "only links that the first dump showed are old")

@@ -21,23 +21,30 @@ from portsyncd.model.health import (
     MIN_WRITES,
     PENDING_SECONDS,
     RESTARTS,
+    SHOWN_DIFFERENCES,
     START_SECONDS,
     UNCERTIFIED_SECONDS,
     Status,
     judge,
 )
 from portsyncd.model.links import Link
+from portsyncd.model.memory import Level, MemoryStatistics
 from portsyncd.model.performance import Demands
 from portsyncd.model.port import Port
 from portsyncd.model.ports import UNKNOWN, Fields
+from portsyncd.model.reconcile import Contested, Difference, Kind, Reconciliation
 from portsyncd.model.report import (
     LAG_SECONDS,
     MIN_EVENTS,
+    NAMED_PORTS,
     SLOW_SECONDS,
     EndpointReport,
+    GuardReport,
+    HealedReport,
     Report,
     ServiceReport,
     Thresholds,
+    Waiting,
     WaitingPort,
     count_held,
 )
@@ -68,6 +75,19 @@ def expiring(seconds: float) -> Report:
 
 def expiring_ca(seconds: float) -> Report:
     return Report(endpoint=EndpointReport("[::1]:9090", expires_in={"ca": seconds, "server": 1e9}))
+
+
+def contested(*ports: str) -> Report:
+    found = tuple(Contested(port, Kind.STALE, 5, since=100.0) for port in ports)
+    return Report(now=280.0, reconciliation=Reconciliation(contested=found))
+
+
+def memory(level: Level, reason: str = "") -> Report:
+    return Report(guard=GuardReport(memory=MemoryStatistics(level, reason=reason)))
+
+
+def waiting(*ports: WaitingPort) -> Waiting:
+    return Waiting(sorted(ports, key=lambda port: -port.seconds), len(ports))
 
 
 def failing(writes: int, failed: int, losses: int = MIN_LOSSES) -> Report:
@@ -110,17 +130,17 @@ CASES: list[tuple[str, Report, Status, str]] = [
     ("port_sync", Report(ports=100, held=90, behind=STALL), HEALTHY, ""),
     ("port_sync", Report(ports=100, held=0, behind=STALL - 1), HEALTHY, ""),
     ("port_sync", Report(ports=100, held=89, behind=STALL), UNHEALTHY, "89 of 100"),
-    ("awaited_ports", Report(awaited=[NO_LINK._replace(seconds=AWAITED_AGAIN_SECONDS - 1)]), HEALTHY, ""),
-    ("awaited_ports", Report(awaited=[NO_LINK]), DEGRADED, "Ethernet0 for 60 s (no link of this name)"),
-    ("awaited_ports", Report(awaited=[NO_LINK], initialized=False), HEALTHY, ""),
+    ("awaited_ports", Report(awaited=waiting(NO_LINK._replace(seconds=AWAITED_AGAIN_SECONDS - 1))), HEALTHY, ""),
+    ("awaited_ports", Report(awaited=waiting(NO_LINK)), DEGRADED, "Ethernet0 for 60 s (no link of this name)"),
+    ("awaited_ports", Report(awaited=waiting(NO_LINK), initialized=False), HEALTHY, ""),
     (
         "awaited_ports",
-        Report(awaited=[NO_LINK, WaitingPort("Ethernet4", "old", AWAITED_SECONDS)], initialized=False),
+        Report(awaited=waiting(NO_LINK, WaitingPort("Ethernet4", "old", AWAITED_SECONDS)), initialized=False),
         DEGRADED,
         "2, Ethernet4 for 5 min (old). PortInitDone waits",
     ),
-    ("pending_ports", Report(pending=[WaitingPort("Ethernet0", "why", PENDING_SECONDS - 1)]), HEALTHY, ""),
-    ("pending_ports", Report(pending=[WaitingPort("Ethernet0", "why", PENDING_SECONDS)]), DEGRADED, "Ethernet0"),
+    ("pending_ports", Report(pending=waiting(WaitingPort("Ethernet0", "why", PENDING_SECONDS - 1))), HEALTHY, ""),
+    ("pending_ports", Report(pending=waiting(WaitingPort("Ethernet0", "why", PENDING_SECONDS))), DEGRADED, "Ethernet0"),
     ("services", essential(spent=True, last_failure="it broke"), UNHEALTHY, "budget. Last failure: it broke."),
     ("services", essential(running=False), DEGRADED, "reader"),
     ("services", essential(running=False, down=STALL), UNHEALTHY, "down for 10 s"),
@@ -155,7 +175,41 @@ CASES: list[tuple[str, Report, Status, str]] = [
         "The state of the ports cannot be saved: port_state.json: No space left on device. The port sync goes on",
     ),
     ("storage", Report(storage={"history": "read-only"}), DEGRADED, "The history cannot be written: read-only. The p"),
+    ("storage", Report(guard=GuardReport(free_bytes={"history": 1})), HEALTHY, ""),
+    (
+        "storage",
+        Report(guard=GuardReport(low_disk="1 MB is free.")),
+        DEGRADED,
+        "The history is held back, so that what a restart needs can be saved: 1 MB is free. The port sync goes on.",
+    ),
+    ("reconciliation", Report(reconciliation=Reconciliation(counts=dict.fromkeys(Kind, 7), runs=3)), HEALTHY, ""),
+    ("reconciliation", contested("Ethernet0"), DEGRADED, "again: Ethernet0 (stale, 5 times in 3 min). Somebody else"),
+    ("reconciliation", contested(*"abcd"), DEGRADED, "c (stale, 5 times in 3 min); d (stale, 5 times in 3 min). S"),
+    ("reconciliation", contested(*"abcdef"), DEGRADED, "d (stale, 5 times in 3 min); and 2 more. Somebody"),
+    ("memory", memory(Level.FINE), HEALTHY, ""),
+    ("memory", memory(Level.TRIMMED, "600 MB are more than 512 MB"), HEALTHY, ""),
+    ("memory", memory(Level.HIGH, "600 MB are more than 512 MB."), DEGRADED, "stays so: 600 MB are more than 512 MB."),
+    (
+        "memory",
+        memory(Level.LEAVE, "600 MB are more than 512 MB"),
+        DEGRADED,
+        "512 MB. The process ends, to be started a",
+    ),
+    (
+        "healing",
+        Report(guard=GuardReport(healed={"redis": HealedReport(9, "2026-01-01T00:00:00Z", "it was dead")})),
+        HEALTHY,
+        "",
+    ),
+    (
+        "healing",
+        Report(guard=GuardReport(clock_steps=9, last_clock_step=1e9, blocks=9, longest_block=1e9)),
+        HEALTHY,
+        "",
+    ),
 ]
+# What is healed is well.
+NEVER_ILL = {"healing"}
 
 
 @pytest.mark.parametrize(
@@ -171,7 +225,8 @@ def test_a_rule_and_its_limits(name: str, report: Report, status: Status, text: 
 
 
 def test_every_rule_has_its_cases() -> None:
-    assert {name for name, _, status, _ in CASES if status is not HEALTHY} == CHECKS.keys()
+    assert {name for name, _, status, _ in CASES if status is not HEALTHY} == CHECKS.keys() - NEVER_ILL
+    assert {name for name, *_ in CASES} == CHECKS.keys()
 
 
 @pytest.mark.parametrize(
@@ -210,8 +265,117 @@ def test_of_several_services_the_worst_decides_and_each_is_told() -> None:
 def test_of_what_is_kept_each_that_cannot_be_written_is_told() -> None:
     check = judge(Report(storage={"port_state": "full", "history": "also"}), THRESHOLDS).checks["storage"]
     assert 0 < check.reason.index("full") < check.reason.index("also")
-    assert check.details == {"port_state": "full", "history": "also"}
-    assert judge(Report(storage={"history": ""}), THRESHOLDS).checks["storage"].details == {"history": None}
+    assert check.details == {"port_state": "full", "history": "also", "low_disk": None, "free_bytes": {}}
+    low = GuardReport(low_disk="1 MB is free", free_bytes={"history": 1 << 20})
+    check = judge(Report(storage={"history": "full"}, guard=low), THRESHOLDS).checks["storage"]
+    assert 0 < check.reason.index("full") < check.reason.index("1 MB is free")
+    assert check.details == {"history": "full", "low_disk": "1 MB is free", "free_bytes": {"history": 1 << 20}}
+    # Who is held back says why with the same words.
+    check = judge(Report(storage={"history": low.low_disk}, guard=low), THRESHOLDS).checks["storage"]
+    assert check.reason.count("1 MB is free") == 1
+    assert judge(Report(storage={"history": ""}), THRESHOLDS).checks["storage"].details["history"] is None
+
+
+def difference(number: int) -> Difference:
+    held = ("ok", 1000 * "d", "up", "9100")
+    return Difference(f"Ethernet{number}", Kind.STALE, held, UP, f"written by\n{'somebody ' * 100}", at=float(number))
+
+
+def test_what_reconciliation_found_is_told_newest_first() -> None:
+    orphan = Difference("Ethernet8", Kind.ORPHAN, UP, None, "the link is gone", at=6.0)
+    missing = Difference("Ethernet4", Kind.MISSING, None, DOWN, "", at=8.0)
+    result = Reconciliation(
+        runs=2,
+        finished_at=9.0,
+        running=True,
+        counts={Kind.MISSING: 1, Kind.STALE: 0, Kind.ORPHAN: 1},
+        recent=(orphan, missing),
+        contested=(Contested("Ethernet4", Kind.MISSING, 5, since=2.0),),
+        unpublished=("Ethernet12",),
+        unpublished_total=3,
+    )
+    assert judge(Report(now=10.0, reconciliation=result), THRESHOLDS).checks["reconciliation"].details == {
+        "runs": 2,
+        "running": True,
+        "last_run_seconds_ago": 1.0,
+        "differences": {"missing": 1, "stale": 0, "orphan": 1},
+        "recent": [
+            {
+                "port": "Ethernet4",
+                "kind": "missing",
+                "held": None,
+                "wanted": list(DOWN),
+                "cause": "",
+                "seconds_ago": 2.0,
+            },
+            {
+                "port": "Ethernet8",
+                "kind": "orphan",
+                "held": list(UP),
+                "wanted": None,
+                "cause": "the link is gone",
+                "seconds_ago": 4.0,
+            },
+        ],
+        "contested": [{"port": "Ethernet4", "kind": "missing", "times": 5, "for_seconds": 8.0}],
+        "contested_total": 1,
+        "unpublished": ["Ethernet12"],
+        "unpublished_total": 3,
+    }
+    assert judge(Report(), THRESHOLDS).checks["reconciliation"].details["last_run_seconds_ago"] is None
+
+
+def test_however_much_is_wrong_the_document_stays_small() -> None:
+    names = tuple(f"Ethernet{number}" for number in range(1000))
+    result = Reconciliation(
+        recent=tuple(map(difference, range(1000))),
+        contested=tuple(Contested(name, Kind.STALE, 5, 0.0) for name in names),
+        unpublished=names,
+        unpublished_total=100_000,
+    )
+    guard = GuardReport(healed={"redis": HealedReport(1, None, 1000 * "w")})
+    checks = judge(Report(reconciliation=result, guard=guard), THRESHOLDS).checks
+    details = checks["reconciliation"].details
+    assert [each["port"] for each in details["recent"]] == [
+        f"Ethernet{n}" for n in range(999, 999 - SHOWN_DIFFERENCES, -1)
+    ]
+    assert (len(details["contested"]), details["contested_total"]) == (NAMED_PORTS, 1000)
+    assert (len(details["unpublished"]), details["unpublished_total"]) == (NAMED_PORTS, 100_000)
+    assert details["recent"][0]["held"] == ["ok", 297 * "d" + "...", "up", "9100"]
+    assert details["recent"][0]["cause"].startswith("written by somebody somebody")
+    assert checks["healing"].details["kinds"]["redis"]["what"] == 297 * "w" + "..."
+    assert len(json.dumps([[check.reason, check.details] for check in checks.values()])) < 32_000
+
+
+def test_memory_is_told_in_bytes() -> None:
+    known = MemoryStatistics(Level.TRIMMED, 600 << 20, 1048576.4, 512 << 20, 16777216.0, "much")
+    assert judge(Report(guard=GuardReport(memory=known)), THRESHOLDS).checks["memory"].details == {
+        "level": "trimmed",
+        "resident_bytes": 600 << 20,
+        "limit_bytes": 512 << 20,
+        "growth_bytes_per_hour": 1048576,
+        "growth_limit_bytes_per_hour": 16777216,
+    }
+
+
+def test_what_was_healed_is_told_by_kind() -> None:
+    guard = GuardReport(
+        healed={"redis": HealedReport(2, "2026-01-01T00:00:00Z", "it was dead"), "stall": HealedReport(0, None, "")},
+        clock_steps=1,
+        last_clock_step=-3600.0004,
+        blocks=2,
+        longest_block=12.5,
+    )
+    assert judge(Report(guard=guard), THRESHOLDS).checks["healing"].details == {
+        "kinds": {
+            "redis": {"count": 2, "last": "2026-01-01T00:00:00Z", "what": "it was dead"},
+            "stall": {"count": 0, "last": None, "what": None},
+        },
+        "clock_steps": 1,
+        "last_clock_step_seconds": -3600.0,
+        "loop_blocks": 2,
+        "longest_loop_block_seconds": 12.5,
+    }
 
 
 def test_the_handbook_has_every_rule() -> None:
@@ -282,7 +446,7 @@ def test_a_vlan_sub_interface_is_not_publishable() -> None:
 SECONDS = st.sampled_from([0.0, 1.0, 9.9, 10.0, 59.9, 60.0, 299.9, 300.0, 1e6]) | st.floats(0, 1e9)
 COUNTS = st.integers(0, 1000)
 NAMES = st.sampled_from(["Ethernet0", "Ethernet4", "Ethernet8"])
-PORTS = st.lists(st.builds(WaitingPort, NAMES, st.text(), SECONDS), max_size=3)
+PORTS = st.lists(st.builds(WaitingPort, NAMES, st.text(), SECONDS), max_size=3).map(lambda ports: waiting(*ports))
 SERVICES = st.lists(
     st.builds(
         ServiceReport,
@@ -301,6 +465,37 @@ EXPIRIES = st.dictionaries(st.sampled_from(["server", "ca"]), st.floats(-1e7, 1e
 ENDPOINTS = st.builds(EndpointReport, st.sampled_from([None, "[::1]:9090"]), st.text(), SECONDS, EXPIRIES)
 
 STORAGE = st.dictionaries(st.sampled_from(["port_state", "history"]), st.sampled_from(["", "full"]) | st.text())
+
+MEMORIES = st.builds(
+    MemoryStatistics, st.sampled_from(Level), COUNTS, st.none() | st.floats(-1e12, 1e12), COUNTS, SECONDS, st.text()
+)
+GUARDS = st.builds(
+    GuardReport,
+    st.dictionaries(
+        st.sampled_from(["redis", "stall"]), st.builds(HealedReport, COUNTS, st.none() | st.text(), st.text())
+    ),
+    MEMORIES,
+    st.dictionaries(st.sampled_from(["port_state", "history"]), COUNTS),
+    st.sampled_from(["", "full"]) | st.text(),
+    COUNTS,
+    st.floats(-1e9, 1e9),
+    COUNTS,
+    SECONDS,
+)
+HELD = st.sampled_from([None, UP, DOWN])
+DIFFERENCES = st.builds(Difference, NAMES, st.sampled_from(Kind), HELD, HELD, st.text(), SECONDS)
+CONTESTED = st.builds(Contested, NAMES, st.sampled_from(Kind), COUNTS, SECONDS)
+RECONCILIATIONS = st.builds(
+    Reconciliation,
+    COUNTS,
+    st.none() | SECONDS,
+    st.booleans(),
+    st.just(dict.fromkeys(Kind, 1)),
+    st.lists(DIFFERENCES, max_size=3).map(tuple),
+    st.lists(CONTESTED, max_size=6).map(tuple),
+    st.lists(NAMES, max_size=2).map(tuple),
+    COUNTS,
+)
 
 # For each field what it may be, and whether more of it is worse.
 WORSE: Mapping[str, tuple[st.SearchStrategy[Any], bool]] = {
@@ -335,6 +530,9 @@ NEUTRAL: Mapping[str, st.SearchStrategy[Any]] = {
     "services": SERVICES,
     "endpoint": st.none() | ENDPOINTS,
     "storage": STORAGE,
+    "now": SECONDS,
+    "reconciliation": RECONCILIATIONS,
+    "guard": GUARDS,
 }
 REPORTS = st.builds(Report, **{name: values for name, (values, _) in WORSE.items()}, **NEUTRAL)
 
@@ -365,8 +563,26 @@ def test_worse_news_never_improve_the_verdict(report: Report, name: str, data: s
 @given(REPORTS, SECONDS, st.booleans())
 def test_another_port_that_waits_never_improves_the_verdict(report: Report, seconds: float, awaited: bool) -> None:
     more = WaitingPort("Ethernet0", "no link of this name", seconds)
-    awaits, pends = replace(report, awaited=[*report.awaited, more]), replace(report, pending=[*report.pending, more])
+    awaits = replace(report, awaited=waiting(*report.awaited.longest, more))
+    pends = replace(report, pending=waiting(*report.pending.longest, more))
     assert_no_better(report, awaits if awaited else pends)
+
+
+@given(REPORTS, CONTESTED)
+def test_another_contested_port_never_improves_the_verdict(report: Report, more: Contested) -> None:
+    result = report.reconciliation
+    assert_no_better(report, replace(report, reconciliation=replace(result, contested=(*result.contested, more))))
+
+
+@given(REPORTS, st.lists(st.sampled_from(Level), min_size=2, max_size=2))
+def test_a_guard_that_finds_more_never_improves_the_verdict(report: Report, levels: list[Level]) -> None:
+    guard = report.guard
+    less, more = (replace(guard.memory, level=level) for level in sorted(levels, key=list(Level).index))
+    for better, worse in (
+        (replace(guard, memory=less), replace(guard, memory=more)),
+        (replace(guard, low_disk=""), replace(guard, low_disk="full")),
+    ):
+        assert_no_better(replace(report, guard=better), replace(report, guard=worse))
 
 
 @given(REPORTS, STORAGE, st.sampled_from(["port_state", "history"]))

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portsyncd.model import generation
-from portsyncd.model.commands import Command, WaitForPorts
+from portsyncd.model import generation, reconcile
+from portsyncd.model.commands import Command, PortRead, WaitForPorts
 from portsyncd.model.generation import ExistingLinks, Generation
 from portsyncd.model.mailbox import Conflated
+from portsyncd.model.port import Port
+from portsyncd.model.reconcile import Reconciler, Verdict
 from portsyncd.model.sync import PortSync
 from tests.model.copies import clone, key_of
 from tests.model.databases import BrokenRuleError
@@ -76,6 +78,16 @@ CASES = {
         lambda: coarse(running(PORTS)), f"flip_carrier {FIRST}, flip_carrier {FIRST}, {ANSWERS}", 4
     ),
     "old data": Case(lambda: coarse(running(PORTS)), f"{LINK}, redis_old, reply_lost, disconnect", 3),
+    "a reconciliation": Case(
+        lambda: coarse(running(PORTS)),
+        f"reconcile, {LINK}, foreign_remove {FIRST}, foreign_change {FIRST}, foreign_change {SECOND}, reply_lost, flush",
+        2,
+    ),
+    "a reconciliation of what is no link": Case(
+        lambda: running(PORTS, links=1),
+        f"reconcile, create {SECOND}, foreign_change {SECOND}, lose_marker, request_lost, overrun",
+        2,
+    ),
     "a port that is deleted": Case(lambda: coarse(running(PORTS)), f"{LINK}, wipe, unconfigure {FIRST}, reply_lost", 3),
     "a warm start": Case(
         lambda: coarse(warm(PORTS)), f"delete {FIRST}, create {FIRST}, reply_lost, crash, flush, wipe", 2
@@ -95,6 +107,13 @@ CASES = {
 def steps(text: str) -> Mapping[Move, int]:
     """How often each of these steps may be taken."""
     return Counter(Move(*step.split(" ", 1)) for step in text.split(", "))
+
+
+def test_every_order_of_a_reconciliation_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "PORTS_PER_QUESTION", 1)
+    explore(
+        coarse(running(PORTS)), steps(f"{LINK}, foreign_remove {FIRST}, foreign_change {SECOND}, flush, lose_marker"), 2
+    )
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -143,9 +162,25 @@ def take_new_links_for_old(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Generation, "forget_old", lambda self, _ifindexes: self.old.add(2))
 
 
+def overlook_differences(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reconciler, "judge", lambda *_: Verdict.LEAVE)
+
+
+def do_not_ask_for_orphans(patch: pytest.MonkeyPatch) -> None:
+    judge = Reconciler.judge
+
+    def rash(self: Reconciler, read: PortRead, port: Port | None, now: float) -> Verdict:
+        verdict = judge(self, read, port, now)
+        return Verdict.HELD if verdict is Verdict.ASK else verdict
+
+    patch.setattr(Reconciler, "judge", rash)
+
+
 @pytest.mark.parametrize(
     ("fault", "case", "rule"),
     [
+        (overlook_differences, "a reconciliation", "STATE_DB says what the kernel says: Ethernet0"),
+        (do_not_ask_for_orphans, "a reconciliation of what is no link", "goes only with its link: Ethernet4"),
         (lose_sight_of_lost_writes, "a carrier that flaps", "STATE_DB says what the kernel says: Ethernet0"),
         (do_not_check_again_after_subscribing, "the last port's link", "STATE_DB says what the kernel says: Ethernet4"),
         (see_no_flush, "a running switch", "APPL_DB holds the generation's id"),
@@ -177,7 +212,10 @@ ANYTHING = [
     *(
         Move(step, name)
         for name in NAMES + SPARE
-        for step in ("create", "delete", "set_up", "set_down", "flip_carrier", "foreign_write")
+        for step in (
+            *("create", "delete", "set_up", "set_down", "flip_carrier"),
+            *("foreign_write", "foreign_remove", "foreign_change"),
+        )
     ),
     *(Move("rename", f"{before} {after}") for before in (*NAMES, "swp1") for after in (*NAMES, "swp1")),
     *(Move(step, name) for name in NAMES[1:3] + SPARE for step in ("configure", "unconfigure")),
@@ -194,6 +232,8 @@ ANYTHING = [
             "crash",
             "swss_restart",
             "disconnect",
+            "reconcile",
+            "lose_marker",
         ),
     ),
     *map(Move, ("reply_lost", "reply_late", "request_lost")),

@@ -41,6 +41,24 @@ def test_nothing_but_our_own_row_is_written_before_the_first_dump() -> None:
     assert talk.sync.in_sync
 
 
+@pytest.mark.parametrize("complete", [True, False])
+def test_only_a_generation_that_is_complete_vouches_for_entries_from_before_a_start(complete: bool) -> None:
+    talk = Talk(appl=["Ethernet0"])
+    # Without PortInitDone they may be from before the flush that the generation began with.
+    left = Snapshot(config_ports=ports("Ethernet0"), state={"Ethernet0": UP}, config_done=True, init_done=complete)
+    talk.begin(left)
+    talk.take(Ethernet0=changed(UP, 1))
+    written = [said for said in talk.dumped() if said.startswith("set ")]
+    assert written == ([] if complete else ["set Ethernet0 up/up 9100"])
+
+
+def test_an_entry_under_another_prefix_is_somebody_elses() -> None:
+    talk = Talk()
+    talk.begin(Snapshot(state={"eth0": UP}))
+    assert talk.sync.unproven() == frozenset()
+    assert not talk.sync.ports
+
+
 def test_links_are_written_in_the_order_in_which_they_changed_many_at_a_time() -> None:
     names = [f"Ethernet{number}" for number in range(WRITES_PER_COMMAND + 1)]
     talk = Talk(appl=names)
@@ -114,6 +132,12 @@ def test_an_admin_excursion_is_written_once_though_it_ends_where_it_began() -> N
     talk = running("Ethernet0")
     assert talk.take(Ethernet0=changed(UP, dipped=True)) == ["set Ethernet0 up/up 9100"]
     assert talk.take(Ethernet0=changed(UP)) == []
+
+
+def test_after_a_loss_of_events_only_what_has_a_link_is_written_again() -> None:
+    talk = running("Ethernet0", "Ethernet4")
+    talk.gone("Ethernet4")
+    assert talk.dumped(lost=True) == ["set Ethernet0 up/up 9100"]
 
 
 def test_an_excursion_of_the_carrier_alone_is_not_written() -> None:

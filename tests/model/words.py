@@ -2,8 +2,11 @@
 
 from portsyncd.model.commands import (
     Command,
+    ListPorts,
     PortWrite,
     Produce,
+    ReadLinks,
+    ReadPorts,
     Remember,
     SetHash,
     SetLinksDown,
@@ -28,6 +31,12 @@ def in_words(command: Command) -> list[str]:
             return [f"set down links {_listed(ifindexes)}"]
         case Remember(old):
             return [f"remember old links of {old.generation}: {_listed(old.ifindexes)}"]
+        case ListPorts():
+            return ["list the ports"]
+        case ReadPorts(names):
+            return [f"read {', '.join(names)}"]
+        case ReadLinks(names):
+            return [f"read the links, ask for {_listed(names)}"]
 
 
 def write_in_words(write: PortWrite) -> str:

@@ -9,9 +9,16 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Self
 
 from portsyncd.model.commands import (
+    Answer,
     Command,
+    ListPorts,
+    PortNames,
+    PortRead,
+    PortsRead,
     PortWrite,
     Produce,
+    ReadLinks,
+    ReadPorts,
     Remember,
     SetHash,
     SetLinksDown,
@@ -49,13 +56,15 @@ _TOUCHED: dict[str | type, tuple[str, ...]] = {
     "reply_late": ("sync", "daemon"),
     "disconnect": ("daemon",),
     "pop": ("databases", "daemon", "orchagent"),
-    "foreign_write": ("databases",),
+    **dict.fromkeys(("foreign_write", "foreign_remove", "foreign_change", "lose_marker"), ("databases",)),
+    "reconcile": ("databases", "sync"),
     WritePorts: ("databases", "sync", "daemon"),
     Produce: ("databases", "sync", "daemon", "orchagent"),
     SetHash: ("databases", "sync"),
     WaitForPorts: ("sync", "daemon"),
     SetLinksDown: ("kernel", "reader", "sync"),
-    Remember: ("sync",),
+    **dict.fromkeys((Remember, ListPorts, ReadPorts), ("sync",)),
+    ReadLinks: ("reader", "sync"),
 }
 
 
@@ -106,8 +115,14 @@ class World(Switch):
                 yield "take"
             if daemon.look_due:
                 yield "look"
+            if self.databases.damaged and self._can_reconcile():
+                yield "reconcile"
         if self.databases.staged:
             yield "pop"
+
+    def _can_reconcile(self) -> bool:
+        sync = self.sync
+        return self.daemon.session and sync.dumped and sync.generation.announced and not sync.reconciliation.running
 
     def possible(self, move: Move) -> bool:
         """Whether a step that does not come by itself can happen now."""
@@ -132,6 +147,8 @@ class World(Switch):
                 return self.daemon.again or not self.databases.warm
             case "redis_old":
                 return self.daemon.session and self.daemon.configured and self.saved is not None
+            case "reconcile":
+                return self._can_reconcile()
             case "disconnect" | "redis_empty" | "take" | "time_out":
                 return self.daemon.session
             case "reply_lost" | "reply_late" | "request_lost":
@@ -234,6 +251,15 @@ class World(Switch):
     def foreign_write(self, name: str) -> None:
         self.databases.write_foreign(name)
 
+    def foreign_remove(self, name: str) -> None:
+        self.databases.damage("remove", name)
+
+    def foreign_change(self, name: str) -> None:
+        self.databases.damage("change", name)
+
+    def lose_marker(self) -> None:
+        self.databases.damage("lose the marker")
+
     def configure(self, name: str) -> None:
         self.databases.configure(name)
         self._notice_ports()
@@ -323,7 +349,9 @@ class World(Switch):
             case WritePorts(writes):
                 for write in writes:
                     self._write(write)
-            case Produce() | SetHash() | WaitForPorts() | SetLinksDown() | Remember() as command:
+            case None:
+                pass
+            case command:
                 self._carry_out(command)
         daemon.under_way = None
         daemon.look_due = daemon.flushed = False
@@ -340,7 +368,7 @@ class World(Switch):
         for name, change in taken.changes.items():
             if change.removed:
                 daemon.removed.add(name)
-                if databases.held(name) is not None:
+                if databases.held(name) is not None and name not in databases.foreign:
                     daemon.owes_delete.add(name)
             age = self.reader.heard.get(name)
             if age is not None:
@@ -369,6 +397,10 @@ class World(Switch):
             self.sync.poll_pending()
             self._tell_ports()
 
+    def reconcile(self) -> None:
+        require(self.sync.reconcile(), "a running switch can be reconciled")
+        self.databases.damaged = False
+
     def time_out(self) -> None:
         """A warm start's first sync takes too long."""
         self.sync.generation.out_of_time(float("inf"))
@@ -377,7 +409,8 @@ class World(Switch):
         command = self._next()
         answer = self._carry_out(command)
         self.sync.done(command, answer, now=NOW)
-        if isinstance(command, WritePorts):
+        self.sync.take_findings()
+        if isinstance(command, WritePorts) and isinstance(answer, list):
             carried_out = {write.name for write, done in zip(command.writes, answer, strict=True) if done}
             self.daemon.removed -= carried_out
 
@@ -404,7 +437,7 @@ class World(Switch):
         assert command is not None
         return command
 
-    def _carry_out(self, command: Command) -> list[bool]:
+    def _carry_out(self, command: Command) -> Answer:
         match command:
             case WritePorts(writes):
                 for write in writes:
@@ -423,6 +456,15 @@ class World(Switch):
             case Remember(old):
                 self.check_old(old)
                 self.file = old
+            case ListPorts():
+                databases = self.databases
+                return PortNames(tuple(databases.entries), frozenset(databases.config), databases.look())
+            case ReadPorts(names):
+                popped = self.databases.popped
+                return PortsRead([PortRead(name, self.databases.held(name), name in popped) for name in names])
+            case ReadLinks(names):
+                self.reader.due = True
+                self.reader.asked |= names
         return []
 
     def _write(self, write: PortWrite) -> bool:

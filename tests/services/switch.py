@@ -27,7 +27,8 @@ LOGGER: Final = "LOGGER|portsyncd"
 
 class FakeSwitch:
     """resyncs: what the writer asked of the reader. levels: log levels that were set. ids: of the generations, in order.
-    descriptors: keeps the event socket over restarts, where there is somebody."""
+    descriptors: keeps the event socket over restarts, where there is somebody. timeout: seconds that a request to Redis
+    may take."""
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class FakeSwitch:
         notify: bool = True,
         bound: int = 100_000,
         buffer_bytes: int = 1 << 24,
+        timeout: float = TIMEOUT,
     ) -> None:
         self.policy = policy or Policy()
         self.kernel = FakeKernel()
@@ -47,6 +49,7 @@ class FakeSwitch:
         self.ids: list[str] = []
         self._bound = bound
         self._buffer_bytes = buffer_bytes
+        self._timeout = timeout
         self.begin_process()
 
     def begin_process(self) -> None:
@@ -54,7 +57,7 @@ class FakeSwitch:
         self.inbox = Inbox(self._bound)
         self.reader = Reader(self._make_source, self.inbox, self.policy.prefixes)
         self.writer = Writer(
-            lambda: FakeStore(self.redis, timeout=TIMEOUT),
+            lambda: FakeStore(self.redis, timeout=self._timeout),
             self.inbox,
             PortSync(self.policy),
             self,

@@ -5,8 +5,8 @@ from math import inf, nan
 
 from portsyncd.analytics.analysis import Analysis, FlappingPort, Limit
 from portsyncd.model.health import judge
-from portsyncd.model.report import Report, Thresholds, WaitingPort
-from portsyncd.services.health_document import FLAPPING_PORTS, NAMED_PORTS, document
+from portsyncd.model.report import Report, Thresholds, Waiting, WaitingPort
+from portsyncd.services.health_document import FLAPPING_PORTS, document
 
 NEW_YEAR = 1_767_225_600.0
 HEALTH = judge(Report(), Thresholds())
@@ -69,10 +69,13 @@ def test_a_moment_that_no_calendar_has_is_its_nearer_end() -> None:
     assert brief["last_healthy_restart"] == "9999-12-31T23:59:59Z"
 
 
-def test_of_ports_that_wait_those_that_wait_longest_are_named() -> None:
-    waiting = [WaitingPort(f"Ethernet{number}", "no link", float(number)) for number in range(NAMED_PORTS + 10)]
-    health = judge(Report(awaited=waiting, pending=waiting[:1]), Thresholds())
+def test_ports_that_wait_are_named_and_all_of_them_are_counted() -> None:
+    waiting = [WaitingPort("Ethernet4", "no link", 10.04), WaitingPort("Ethernet0", "old", 9.0)]
+    health = judge(Report(awaited=Waiting(waiting, 100_000), pending=Waiting(waiting[1:], 1)), Thresholds())
     said = document(health, NEW_YEAR, "1.2.3", None)
-    assert [port["for_seconds"] for port in said["awaited_ports"]] == [float(n) for n in range(NAMED_PORTS + 9, 9, -1)]
-    assert (said["awaited_ports_total"], said["pending_ports_total"]) == (len(waiting), 1)
-    assert said["pending_ports"] == [{"port": "Ethernet0", "reason": "no link", "for_seconds": 0.0}]
+    assert said["awaited_ports"] == [
+        {"port": "Ethernet4", "reason": "no link", "for_seconds": 10.0},
+        {"port": "Ethernet0", "reason": "old", "for_seconds": 9.0},
+    ]
+    assert said["pending_ports"] == said["awaited_ports"][1:]
+    assert (said["awaited_ports_total"], said["pending_ports_total"]) == (100_000, 1)

@@ -13,11 +13,13 @@ from trio.testing import MockClock
 
 from portsyncd.analytics.analysis import Analysis
 from portsyncd.analytics.history import Outcome, Restored
-from portsyncd.metrics import Chronicle, Metrics, WebFacts
+from portsyncd.metrics import Chronicle, HealingFacts, Metrics, WebFacts
 from portsyncd.model.commands import PortWrite
+from portsyncd.model.healing import Healings, Kind
 from portsyncd.model.health import AWAITED_SECONDS, PENDING_SECONDS, UNCERTIFIED_SECONDS
-from portsyncd.model.report import RECENT_SECONDS, SLOW_SECONDS
-from portsyncd.services.health_document import NAMED_PORTS
+from portsyncd.model.memory import Level, MemoryStatistics
+from portsyncd.model.report import NAMED_PORTS, RECENT_SECONDS, SLOW_SECONDS
+from portsyncd.services.guardian import GuardianStatistics
 from portsyncd.services.supervisor import Child
 from portsyncd.testing.fake_links import FakeLinkSource
 from portsyncd.testing.fake_redis import READONLY
@@ -591,6 +593,93 @@ async def test_the_metric_and_the_endpoint_always_agree(autojump_clock: MockCloc
                 agree()
                 await trio.sleep(0.1)
     assert len(seen) == 3
+
+
+# ---- self-healing
+
+
+async def test_without_a_guardian_nothing_is_healed_and_nothing_wrong(autojump_clock: MockClock) -> None:
+    switch = ObservedSwitch()
+    async with observed(switch) as observer:
+        facts = observer.facts().healing
+        assert (set(facts.counts), set(facts.counts.values()), facts.last) == ({*Kind}, {0}, {})
+        assert (facts.memory_limit, facts.reconcile_interval) == (None, None)
+        assert switch.failing() == set()
+
+
+async def test_what_the_guardian_did_is_told_with_when_and_what(autojump_clock: MockClock) -> None:
+    switch = ObservedSwitch()
+    known = GuardianStatistics(memory=MemoryStatistics(limit=512 << 20))
+    async with observed(switch, guardian=lambda: known, reconcile_interval=300.0) as observer:
+        await trio.sleep(100)
+        healings = Healings().with_one(Kind.REDIS, trio.current_time(), "it was dead")
+        known = replace(known, healings=healings, clock_steps=2, last_clock_step=3600.0, blocks=3, longest_block=12.0)
+        await trio.sleep(1000)
+        facts, document = observer.facts().healing, observer.document(observer.health())
+        assert facts == HealingFacts(
+            counts=dict.fromkeys(Kind, 0) | {"redis": 1},
+            last={"redis": NEW_YEAR + 100},
+            differences={"missing": 0, "stale": 0, "orphan": 0},
+            clock_steps=2,
+            loop_blocks=3,
+            memory_limit=512 << 20,
+            reconcile_interval=300.0,
+        )
+        check = document["checks"]["healing"]
+        assert check["status"] == "healthy"
+        assert check["details"]["kinds"]["redis"] == {"count": 1, "last": "2026-01-01T00:01:40Z", "what": "it was dead"}
+        assert check["details"]["kinds"]["stall"] == {"count": 0, "last": None, "what": None}
+        assert (check["details"]["clock_steps"], check["details"]["loop_blocks"]) == (2, 3)
+        # It follows when the clock is set.
+        switch.wall.offset = NEW_YEAR + 86400
+        kinds = observer.document(observer.health())["checks"]["healing"]["details"]["kinds"]
+        assert kinds["redis"]["last"] == "2026-01-02T00:01:40Z"
+
+
+async def test_what_the_guardian_cannot_heal_degrades(autojump_clock: MockClock, log: list[Any]) -> None:
+    switch = ObservedSwitch()
+    known = GuardianStatistics()
+    async with observed(switch, guardian=lambda: known) as observer:
+        known = replace(known, memory=MemoryStatistics(Level.HIGH, reason="600 MB are too many"))
+        assert switch.failing() == {"memory"}
+        known = replace(known, low_disk="1 MB is free", free_bytes={"history": 1 << 20})
+        assert switch.failing() == {"memory", "storage"}
+        assert observer.document(observer.health())["checks"]["storage"]["details"]["free_bytes"] == {
+            "history": 1 << 20
+        }
+        known = GuardianStatistics()
+        assert switch.failing() == set()
+
+
+async def test_what_reconciliation_found_is_told(autojump_clock: MockClock, log: list[Any]) -> None:
+    switch = ObservedSwitch()
+    async with observed(switch) as observer:
+        for number in range(3):
+            switch.redis.client(6).hset("PORT_TABLE|Ethernet0", {"netdev_oper_status": "wrong"})
+            assert switch.writer.request_reconcile()
+            await trio.sleep(100)
+            assert observer.facts().healing.differences["stale"] == number + 1
+        assert observer.facts().healing.contested_ports == 1
+        assert switch.failing() == {"reconciliation"}
+        details = observer.health().checks["reconciliation"].details
+        assert (details["runs"], details["contested"][0]["port"]) == (3, "Ethernet0")
+        assert details["recent"][0]["seconds_ago"] == pytest.approx(100, abs=2)
+        # The history is not told of what is due at intervals.
+        assert observer.facts().resyncs["reconcile"] == 3
+        assert observer.observation().resyncs == 1
+
+
+async def test_many_ports_that_wait_are_counted_without_being_looked_at(autojump_clock: MockClock) -> None:
+    switch = ObservedSwitch()
+    ports = [f"Ethernet{number}" for number in range(1000)]
+    switch.load_config(ports)
+    async with observed(switch, brought_up=False) as observer:
+        await switch.settle()
+        health = observer.health()
+        assert (len(health.awaited_ports.longest), health.awaited_ports.total) == (NAMED_PORTS, 1000)
+        document = observer.document(health)
+        assert len({*names(document["awaited_ports"])} & {*ports}) == NAMED_PORTS
+        assert (document["awaited_ports_total"], observer.facts().ports["awaited"]) == (1000, 1000)
 
 
 # ---- the clock on the wall

@@ -438,6 +438,55 @@ async def test_damage_is_counted_whenever_it_is_found(
     assert daemon.damaged == [1, 2]
 
 
+async def test_who_is_held_back_writes_nothing_and_catches_up(
+    autojump_clock: MockClock, daemon: Daemon, store: FakeHistory, recorder: Recorder, exports: Exports
+) -> None:
+    async with running(recorder):
+        await trio.sleep(SAMPLE)
+        recorder.hold_back("the disk is nearly full")
+        old = Sample(1.0, 1, 1, 0, 0, 0, None, None, None, 0, 0)
+        store.samples.insert(0, old)
+        written = (list(store.samples), list(store.starts))
+        await trio.sleep(SAVE)
+        # Nothing is deleted either.
+        assert (store.samples, store.starts) == written
+        assert exports.count == 0
+        assert recorder.statistics().problem == "the disk is nearly full"
+        recorder.go_on()
+        assert recorder.statistics().problem == ""
+        await trio.sleep(SAMPLE)
+        assert [sample.at - BORN for sample in store.samples[1:]] == [10.0 * number for number in range(1, 33)]
+        await trio.sleep(SAVE)
+        assert exports.count == 1
+        assert old not in store.samples
+
+
+async def test_who_is_held_back_writes_at_the_end_all_the_same(
+    autojump_clock: MockClock, daemon: Daemon, store: FakeHistory, recorder: Recorder, exports: Exports
+) -> None:
+    async with running(recorder):
+        await trio.sleep(SAMPLE)
+        recorder.hold_back("the disk is nearly full")
+        await trio.sleep(3 * SAMPLE)
+        await recorder.finish()
+    assert [start.stopped for start in store.starts] == [True]
+    assert len(store.samples) == 5
+    assert exports.count == 1
+
+
+async def test_what_waits_can_be_dropped(
+    autojump_clock: MockClock, daemon: Daemon, store: FakeHistory, recorder: Recorder
+) -> None:
+    async with running(recorder):
+        await trio.sleep(SAMPLE)
+        recorder.hold_back("the disk is nearly full")
+        await trio.sleep(10 * SAMPLE)
+        recorder.drop_waiting()
+        recorder.go_on()
+        await trio.sleep(SAMPLE)
+        assert len(store.samples) == 2
+
+
 async def test_what_waits_is_bounded(autojump_clock: MockClock, store: FakeHistory, recorder: Recorder) -> None:
     store.broken = True
     async with running(recorder):

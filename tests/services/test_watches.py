@@ -49,6 +49,12 @@ def test_a_calendar_follows_no_drift_but_a_step() -> None:
     offset = 1000.0
     calendar = Calendar(lambda: 5.0, lambda: 5.0 + offset)
     assert calendar.unix(7.0) == 1007.0
-    for offset, expected in ((1000.5, 1007.0), (999.6, 1007.0), (1000.6, 1007.6), (1001.0, 1007.6), (0.0, 7.0)):  # noqa: B007
-        calendar.follow()
+    for offset, step, expected in (  # noqa: B007
+        (1000.5, 0.0, 1007.0),
+        (999.6, 0.0, 1007.0),
+        (1000.6, 0.6, 1007.6),
+        (1001.0, 0.0, 1007.6),
+        (0.0, -1000.6, 7.0),
+    ):
+        assert calendar.follow() == pytest.approx(step)
         assert calendar.unix(7.0) == pytest.approx(expected)

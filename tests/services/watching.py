@@ -11,6 +11,7 @@ from portsyncd.metrics import Chronicle
 from portsyncd.model.health import Status
 from portsyncd.model.report import Thresholds
 from portsyncd.model.restart import RestartPolicy
+from portsyncd.services.guardian import GuardianStatistics
 from portsyncd.services.keeper import KeeperStatistics
 from portsyncd.services.observer import Observer, WebStatistics
 from portsyncd.services.recorder import RecorderStatistics
@@ -88,6 +89,8 @@ async def observed(
     keeper: Callable[[], KeeperStatistics] = lambda: NOTHING_KEPT,
     recorder: Callable[[], RecorderStatistics] | None = None,
     web: Callable[[], WebStatistics] | None = None,
+    guardian: Callable[[], GuardianStatistics] | None = None,
+    reconcile_interval: float | None = None,
     ports: Sequence[str] = PORTS,
     brought_up: bool = True,
 ) -> AsyncIterator[Observer]:
@@ -106,6 +109,8 @@ async def observed(
         keeper=keeper,
         recorder=recorder,
         web=web,
+        guardian=guardian,
+        reconcile_interval=reconcile_interval,
         thresholds=Thresholds(),
         version="1.2.3",
         wall=switch.wall,

@@ -1,6 +1,7 @@
 """What a decision reads from the databases, and what it asks to be done: plain data between ``model`` and the services."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -44,6 +45,24 @@ class Look:
     config_done: bool
     init_done: bool
     own_row: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PortNames:
+    """Where to look for differences. state: STATE_DB's PORT_TABLE keys of whatever type; config: CONFIG_DB's PORT keys."""
+
+    state: Collection[str]
+    config: AbstractSet[str]
+    look: Look
+
+
+class PortRead(NamedTuple):
+    """What the databases say of a name. held: our four fields in STATE_DB, None where the entry does not carry
+    ``state``, or is no hash; published: APPL_DB has the port."""
+
+    name: str
+    held: Fields | None
+    published: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +134,33 @@ class Remember:
     old: OldLinks
 
 
-Command = SetHash | Produce | WritePorts | WaitForPorts | SetLinksDown | Remember
+@dataclass(frozen=True, slots=True)
+class ListPorts:
+    """Say which ports the databases hold; the answer is ``PortNames``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPorts:
+    """Say what the databases hold of these ports; the answer is ``PortsRead``."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PortsRead:
+    """One a name, in the order of the question."""
+
+    ports: Sequence[PortRead]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLinks:
+    """Have all links read anew, and ask the kernel for these names, where the dump lacks them."""
+
+    names: frozenset[str]
+
+
+# What reconciliation asks for; see ``model.reconcile``.
+Question = ListPorts | ReadPorts | ReadLinks
+Command = SetHash | Produce | WritePorts | WaitForPorts | SetLinksDown | Remember | Question
+Answer = Collection[bool] | PortNames | PortsRead

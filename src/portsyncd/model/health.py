@@ -13,13 +13,24 @@ What the rules have in common:
   counts all that there are; it has to last instead, and so has a high latency.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
-from portsyncd.model.report import RESTARTS_SECONDS, SLOW_SECONDS, Report, ServiceReport, Thresholds, WaitingPort
+from portsyncd.model.memory import Level
+from portsyncd.model.reconcile import Contested, Difference
+from portsyncd.model.report import (
+    NAMED_PORTS,
+    RESTARTS_SECONDS,
+    SLOW_SECONDS,
+    HealedReport,
+    Report,
+    ServiceReport,
+    Thresholds,
+    Waiting,
+)
 
 # So many recent writes make a rate, if failures came about in so many different seconds: one lost reply can concern
 # 512 ports, and one is what any restart of Redis may cost.
@@ -36,6 +47,10 @@ UNCERTIFIED_SECONDS: Final = 300.0
 SATURATION: Final = 0.8
 RESTARTS: Final = 3
 EXPIRY_SECONDS: Final = 14 * 86400.0
+# Differences that are shown, contested ports that a reason names, and characters of somebody else's words.
+SHOWN_DIFFERENCES: Final = 16
+_SHOWN_NAMES: Final = 4
+_SHOWN_CHARACTERS: Final = 300
 
 
 class Status(StrEnum):
@@ -69,8 +84,8 @@ class Health:
 
     status: Status
     checks: Mapping[str, Check]
-    awaited_ports: Sequence[WaitingPort]
-    pending_ports: Sequence[WaitingPort]
+    awaited_ports: Waiting
+    pending_ports: Waiting
 
     def reasons(self) -> list[str]:
         """Why it is not healthy, worst first."""
@@ -227,14 +242,14 @@ def _pending(report: Report, _: Thresholds) -> Check:
     return _waiting(report.pending, PENDING_SECONDS, "Links without an APPL_DB entry", "")
 
 
-def _waiting(ports: Sequence[WaitingPort], patience: float, what: str, follows: str) -> Check:
-    longest = max(ports, key=lambda port: port.seconds, default=None)
+def _waiting(ports: Waiting, patience: float, what: str, follows: str) -> Check:
+    first = ports.longest[0] if ports.longest else None
     verdict = _FINE
-    if longest is not None and longest.seconds >= patience:
+    if first is not None and first.seconds >= patience:
         verdict = _degraded(
-            f"{what}: {len(ports)}, {longest.name} for {_span(longest.seconds)} ({_clause(longest.reason)}).{follows}"
+            f"{what}: {ports.total}, {first.name} for {_span(first.seconds)} ({_clause(first.reason)}).{follows}"
         )
-    return Check(*verdict, {"ports": len(ports), "longest_seconds": round(longest.seconds, 1) if longest else 0.0})
+    return Check(*verdict, {"ports": ports.total, "longest_seconds": round(first.seconds, 1) if first else 0.0})
 
 
 def _services(report: Report, thresholds: Thresholds) -> Check:
@@ -318,10 +333,107 @@ _STORED: Final = {
 
 
 def _storage(report: Report, _: Thresholds) -> Check:
-    """Degraded while something that is kept cannot be written."""
-    said = [_STORED[what].format(_clause(problem)) for what, problem in report.storage.items() if problem]
+    """Degraded while something that is kept cannot be written, or the history is held back because a disk is nearly full."""
+    low_disk = report.guard.low_disk
+    # Who is held back says so, too.
+    said = [
+        _STORED[what].format(_clause(problem))
+        for what, problem in report.storage.items()
+        if problem and problem != low_disk
+    ]
+    if low_disk:
+        said.append(
+            f"The history is held back, so that what a restart needs can be saved: {_clause(low_disk)}. The port sync goes on."
+        )
     status = Status.DEGRADED if said else Status.HEALTHY
-    return Check(status, " ".join(said), {what: problem or None for what, problem in report.storage.items()})
+    details: dict[str, Any] = {what: problem or None for what, problem in report.storage.items()}
+    details["low_disk"] = low_disk or None
+    details["free_bytes"] = dict(report.guard.free_bytes)
+    return Check(status, " ".join(said), details)
+
+
+def _reconciliation(report: Report, _: Thresholds) -> Check:
+    """Degraded while entries in Redis come back wrong again and again: somebody else writes them, and means something else."""
+    result, now = report.reconciliation, report.now
+    verdict = _FINE
+    contested = result.contested
+    if contested:
+        names = "; ".join(
+            f"{_cut(each.port)} ({each.kind.value}, {each.times} times in {_span(now - each.since)})"
+            for each in contested[:_SHOWN_NAMES]
+        )
+        more = f"; and {len(contested) - _SHOWN_NAMES} more" if len(contested) > _SHOWN_NAMES else ""
+        verdict = _degraded(
+            f"Entries in Redis come back wrong again and again: {names}{more}. Somebody else writes them; each is left as it "
+            "is until the kernel has news of the port, or an hour has passed."
+        )
+    details = {
+        "runs": result.runs,
+        "running": result.running,
+        "last_run_seconds_ago": None if result.finished_at is None else round(now - result.finished_at, 1),
+        "differences": {kind.value: count for kind, count in result.counts.items()},
+        "recent": [_difference(each, now) for each in result.recent[: -SHOWN_DIFFERENCES - 1 : -1]],
+        "contested": [_contested(each, now) for each in contested[:NAMED_PORTS]],
+        "contested_total": len(contested),
+        "unpublished": list(map(_cut, result.unpublished[:NAMED_PORTS])),
+        "unpublished_total": result.unpublished_total,
+    }
+    return Check(*verdict, details)
+
+
+def _difference(difference: Difference, now: float) -> dict[str, Any]:
+    return {
+        "port": _cut(difference.port),
+        "kind": difference.kind.value,
+        # Redis may hold anything.
+        "held": None if difference.held is None else list(map(_cut, difference.held)),
+        "wanted": None if difference.wanted is None else list(difference.wanted),
+        "cause": _cut(difference.cause),
+        "seconds_ago": round(now - difference.at, 1),
+    }
+
+
+def _contested(contested: Contested, now: float) -> dict[str, Any]:
+    return {
+        "port": _cut(contested.port),
+        "kind": contested.kind.value,
+        "times": contested.times,
+        "for_seconds": round(now - contested.since, 1),
+    }
+
+
+def _memory(report: Report, _: Thresholds) -> Check:
+    """Degraded where memory is too much or grows too fast, and giving it back has not helped or is switched off."""
+    memory = report.guard.memory
+    verdict = _FINE
+    if memory.level in (Level.HIGH, Level.LEAVE):
+        follows = " The process ends, to be started anew." if memory.level is Level.LEAVE else ""
+        verdict = _degraded(f"Memory is too much, and stays so: {_clause(memory.reason)}.{follows}")
+    details = {
+        "level": memory.level.value,
+        "resident_bytes": memory.resident,
+        "limit_bytes": memory.limit,
+        "growth_bytes_per_hour": None if memory.growth is None else round(memory.growth),
+        "growth_limit_bytes_per_hour": round(memory.growth_limit),
+    }
+    return Check(*verdict, details)
+
+
+def _healing(report: Report, _: Thresholds) -> Check:
+    """Never ill: what was healed is well. What could not be is another check's matter."""
+    guard = report.guard
+    details = {
+        "kinds": {kind: _healed(healed) for kind, healed in guard.healed.items()},
+        "clock_steps": guard.clock_steps,
+        "last_clock_step_seconds": round(guard.last_clock_step, 3),
+        "loop_blocks": guard.blocks,
+        "longest_loop_block_seconds": round(guard.longest_block, 3),
+    }
+    return Check(*_FINE, details)
+
+
+def _healed(healed: HealedReport) -> dict[str, Any]:
+    return {"count": healed.times, "last": healed.last, "what": _cut(healed.what) or None}
 
 
 # By name, in the order of /health.
@@ -341,6 +453,9 @@ CHECKS: Final[Mapping[str, Callable[[Report, Thresholds], Check]]] = MappingProx
         "metrics_endpoint": _endpoint,
         "certificates": _certificates,
         "storage": _storage,
+        "reconciliation": _reconciliation,
+        "memory": _memory,
+        "healing": _healing,
     }
 )
 
@@ -354,6 +469,12 @@ def _span(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def _cut(text: str) -> str:
+    """Somebody else's words in one line, none of which may be too long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN_CHARACTERS else f"{line[: _SHOWN_CHARACTERS - 3]}..."
 
 
 def _clause(text: str) -> str:

@@ -60,8 +60,8 @@ class Port:
     link: the link to publish; None when there is none, or only an old one. old: its link is from before the generation.
     held: what STATE_DB holds of ours; None when it has no entry of ours. recreated: the entry goes before the next
     write. rewrite: the next write goes out even if nothing differs. since: when ``link`` last appeared or went;
-    changed: when its state last changed (both monotonic seconds). flaps, ups, downs, written, failed: see
-    ``PortCounters``.
+    changed: when its state last changed; written_at: when Redis last acknowledged a write, None before (all monotonic
+    seconds). flaps, ups, downs, written, failed: see ``PortCounters``.
     """
 
     __slots__ = (
@@ -77,6 +77,7 @@ class Port:
         "since",
         "ups",
         "written",
+        "written_at",
     )
 
     def __init__(self, now: float) -> None:
@@ -87,6 +88,7 @@ class Port:
         self.rewrite = False
         self.since = now
         self.changed = now
+        self.written_at: float | None = None
         self.flaps = self.ups = self.downs = 0
         self.written = self.failed = 0
 

@@ -4,10 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from portsyncd.model.memory import MemoryStatistics
 from portsyncd.model.performance import Demands
 from portsyncd.model.port import Port
 from portsyncd.model.ports import SUB_INTERFACE_SEPARATOR
+from portsyncd.model.reconcile import Reconciliation
 
+# Ports that are named; of the others the number is told.
+NAMED_PORTS: Final = 64
 # "Recent" is this many seconds for events and writes, and for restarts of a service.
 RECENT_SECONDS: Final = 60.0
 RESTARTS_SECONDS: Final = 300.0
@@ -46,6 +50,13 @@ class WaitingPort(NamedTuple):
     seconds: float
 
 
+class Waiting(NamedTuple):
+    """Ports that wait. longest: at most ``NAMED_PORTS`` of them, who waits longest comes first; total: how many there are."""
+
+    longest: Sequence[WaitingPort] = ()
+    total: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceReport:
     """One of the supervisor's children.
@@ -74,6 +85,28 @@ class EndpointReport:
     expires_in: Mapping[str, float] = field(default_factory=dict)
 
 
+class HealedReport(NamedTuple):
+    """A kind of healing: how many times it was done, when last (UTC, as a text; None: never), and what was done then."""
+
+    times: int
+    last: str | None
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardReport:
+    """What the guardian found and did. healed: by kind; the others are those of ``services.guardian.GuardianStatistics``."""
+
+    healed: Mapping[str, HealedReport] = field(default_factory=dict)
+    memory: MemoryStatistics = field(default_factory=MemoryStatistics)
+    free_bytes: Mapping[str, int] = field(default_factory=dict)
+    low_disk: str = ""
+    clock_steps: int = 0
+    last_clock_step: float = 0.0
+    blocks: int = 0
+    longest_block: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """One look. The defaults are those of an idle switch. All times are seconds that something has lasted.
@@ -99,6 +132,8 @@ class Report:
     initialized: PortInitDone is out. awaited: expected ports without a link; pending: links without an APPL_DB entry.
     endpoint: None where it is not enabled. storage: for what is kept on disk (port_state, history) why it cannot be
     written, "" where it can.
+
+    now: the moment of this look, for the moments in reconciliation (monotonic seconds). guard: see there.
     """
 
     redis_connected: bool = True
@@ -125,11 +160,14 @@ class Report:
     held: int = 0
     behind: float = 0.0
     initialized: bool = True
-    awaited: Sequence[WaitingPort] = ()
-    pending: Sequence[WaitingPort] = ()
+    awaited: Waiting = field(default_factory=Waiting)
+    pending: Waiting = field(default_factory=Waiting)
     services: Sequence[ServiceReport] = ()
     endpoint: EndpointReport | None = None
     storage: Mapping[str, str] = field(default_factory=dict)
+    now: float = 0.0
+    reconciliation: Reconciliation = field(default_factory=Reconciliation)
+    guard: GuardReport = field(default_factory=GuardReport)
 
 
 def count_held(ports: Mapping[str, Port], pending: Collection[str], now: float) -> tuple[int, int]:

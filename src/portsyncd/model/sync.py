@@ -15,18 +15,35 @@ Rules, in their order of precedence in ``next``:
    and came back (intfmgrd re-adds IPv6 link-local addresses on a write with admin_status=up).
 5. A port without an APPL_DB entry waits; it is tried again when told that its entry may have appeared.
 6. PortInitDone when every expected port has been acknowledged.
+7. What a reconciliation asks for, one question at a time: see ``reconcile``.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from operator import itemgetter
 
-from portsyncd.model.commands import Command, Look, OldLinks, Op, PortWrite, Snapshot, WaitForPorts, WritePorts
+from portsyncd.model.commands import (
+    Answer,
+    Command,
+    Look,
+    OldLinks,
+    Op,
+    PortNames,
+    PortRead,
+    PortsRead,
+    PortWrite,
+    ReadLinks,
+    Snapshot,
+    WaitForPorts,
+    WritePorts,
+)
 from portsyncd.model.generation import Generation, Policy
 from portsyncd.model.links import Link
 from portsyncd.model.mailbox import Conflated, Synced
 from portsyncd.model.port import Counted, Flapped, Port
-from portsyncd.model.ports import SUB_INTERFACE_SEPARATOR, UNKNOWN, admin_up, is_front_panel
+from portsyncd.model.ports import SUB_INTERFACE_SEPARATOR, UNKNOWN, Fields, admin_up, is_front_panel
+from portsyncd.model.reconcile import Findings, Reconciler, Reconciliation, Verdict
 from portsyncd.model.saved import Saved, SavedPort
 from portsyncd.wire import schema
 
@@ -49,6 +66,7 @@ class PortSync:
     def __init__(self, policy: Policy) -> None:
         self._prefixes = policy.prefixes
         self.generation = Generation(policy)
+        self._reconciler = Reconciler(policy.prefixes)
         self.ports: dict[str, Port] = {}
         # Names that owe Redis a write, oldest first; a dict for its order.
         self._dirty: dict[str, None] = {}
@@ -60,6 +78,8 @@ class PortSync:
         # Expected ports and since when; and those of them that are not published.
         self._expected: dict[str, float] = {}
         self._unready: set[str] = set()
+        # And those without a link, since when; who waits longest comes first.
+        self._linkless: dict[str, float] = {}
         self._dumped = False
         self._released = False
         # Moves on when there is something new to be saved.
@@ -102,12 +122,15 @@ class PortSync:
         """A session begins; True: so does a generation. fresh_id: its id, should APPL_DB have none; remembered: what
         was kept about old links."""
         anew = self.generation.begin(snapshot, fresh_id=fresh_id, remembered=remembered, now=now)
-        # APPL_DB is empty, and STATE_DB about to be: its entries are those of the generation before.
-        untrusted = anew and not (snapshot.marked or self.generation.warm)
+        # Its entries may be those of the generation before: APPL_DB was flushed, and nobody has said since that all are new.
+        untrusted = anew and not (snapshot.init_done or self.generation.warm)
         self._waited_for = frozenset()
+        self._reconciler.cancel()
         self.pending.clear()
         for name in snapshot.state.keys() - self.ports.keys():
-            self.ports[name] = Port(now)
+            # Under another prefix it is somebody else's, whatever it says.
+            if name.startswith(self._prefixes):
+                self.ports[name] = Port(now)
         for name, port in list(self.ports.items()):
             # In another generation nothing is old; what has that link is read anew.
             port.old = port.old and bool(self.generation.old)
@@ -127,6 +150,8 @@ class PortSync:
         self._expected = {name: self._expected.get(name, now - self._awaited_for.get(name, 0.0)) for name in names}
         self._awaited_for.clear()
         self._unready = {name for name in self._expected if not self._is_ready(name)}
+        linkless = ((name, since) for name in self._expected if (since := self._linkless_since(name)) is not None)
+        self._linkless = dict(sorted(linkless, key=itemgetter(1)))
         return anew
 
     def unproven(self) -> frozenset[str]:
@@ -136,6 +161,7 @@ class PortSync:
     def take(self, changes: Mapping[str, Conflated], now: float) -> None:
         """Links changed."""
         self.revision += bool(changes)
+        reconciler = self._reconciler if self._reconciler.waiting else None
         for name, change in changes.items():
             if change.deleted:
                 self.generation.forget_old(set(change.deleted))
@@ -145,7 +171,10 @@ class PortSync:
                 if change.link is None:
                     continue
                 port = self.ports[name] = Port(now)
+            before = port.link
             self._change(name, port, change, now)
+            if reconciler is not None:
+                reconciler.heard(name, change, before, port, pending=name in self.pending, now=now)
             self._consider(name, port)
             self._recount(name)
         self._settle(now)
@@ -191,13 +220,15 @@ class PortSync:
     def synced(self, synced: Synced, now: float) -> None:
         """All links have been read; what they are came in by ``take`` before."""
         self._dumped = True
-        shown = {
+        self._reconciler.synced(synced, now)
+        # Most full reads are not the first, and nothing was lost: there may be many ports, to which they mean nothing.
+        shown = synced.shown and {
             port.link.ifindex
             for name, port in self.ports.items()
             if port.link is not None and port.link.ifindex in synced.shown and is_front_panel(name, self._prefixes)
         }
         old = self.generation.decide_old(shown)
-        for name, port in list(self.ports.items()):
+        for name, port in list(self.ports.items()) if old or synced.lost else ():
             if port.link is None:
                 continue
             if port.link.ifindex in old:
@@ -230,6 +261,7 @@ class PortSync:
         for name in self._expected.keys() - set(names):
             del self._expected[name]
             self._unready.discard(name)
+            self._linkless.pop(name, None)
 
     def release(self) -> list[Awaited]:
         """The operator says that PortInitDone shall wait no longer. Returns what it waited for."""
@@ -256,7 +288,9 @@ class PortSync:
         if command is not None:
             return command
         waiting = frozenset(self.pending)
-        return WaitForPorts(waiting) if waiting != self._waited_for else None
+        if waiting != self._waited_for:
+            return WaitForPorts(waiting)
+        return self._reconciler.next(self._unproven) if self._reconciler.running else None
 
     def _write(self, name: str) -> PortWrite:
         port = self.ports[name]
@@ -265,9 +299,16 @@ class PortSync:
 
     # ---- what was answered
 
-    def done(self, command: Command, answer: Collection[bool] = (), *, now: float) -> None:
-        """The command was carried out. answer: for WritePorts, one bool a write."""
-        if isinstance(command, WritePorts):
+    def done(self, command: Command, answer: Answer = (), *, now: float) -> None:
+        """The command was carried out. answer: what the command asks for; for WritePorts, one bool a write."""
+        if isinstance(answer, PortNames):
+            self._listed(answer)
+        elif isinstance(answer, PortsRead):
+            self._compare(answer.ports, now)
+        elif isinstance(command, ReadLinks):
+            if self._reconciler.asked(now, initialized=self.generation.initialized):
+                self.generation.initialized = False
+        elif isinstance(command, WritePorts):
             for write, carried_out in zip(command.writes, answer, strict=True):
                 self._acknowledge(write, carried_out=carried_out, now=now)
         elif isinstance(command, WaitForPorts):
@@ -286,6 +327,7 @@ class PortSync:
             port.held = None
         if carried_out:
             port.written += 1
+            port.written_at = now
             # That it is owed no longer is worth to be known.
             self.revision += port.rewrite or port.recreated
             self.generation.initial.wrote(1)
@@ -307,6 +349,56 @@ class PortSync:
                 self._recount(write.name)
         else:
             self.generation.lost(command)
+
+    # ---- reconciliation
+
+    def reconcile(self) -> bool:
+        """Compare what Redis holds with what it ought to hold, and put right what differs; one that is under way will do.
+        False: not before the ports are announced."""
+        possible = self._dumped and self.generation.announced
+        if possible:
+            self._reconciler.request()
+        return possible
+
+    @property
+    def reconciliation(self) -> Reconciliation:
+        """What came of it so far."""
+        return self._reconciler.statistics()
+
+    def take_findings(self) -> Findings | None:
+        """What the last reconciliation has to tell, once."""
+        return self._reconciler.take_findings()
+
+    def _listed(self, names: PortNames) -> None:
+        if self.generation.looked(names.look):
+            # The next look begins the session anew.
+            self._reconciler.cancel()
+        else:
+            self._reconciler.listed(names, self.ports, initialized=self.generation.initialized)
+
+    def _compare(self, read: Collection[PortRead], now: float) -> None:
+        for one in read:
+            verdict = self._reconciler.judge(one, self.ports.get(one.name), now)
+            if verdict is Verdict.WAKE:
+                self._dirty[one.name] = None
+            elif verdict is not Verdict.LEAVE:
+                self._hold(one.name, one.held, now, ask=verdict is Verdict.ASK)
+        self._reconciler.was_read([one.name for one in read])
+
+    def _hold(self, name: str, held: Fields | None, now: float, *, ask: bool) -> None:
+        """Redis holds this of a name. ask: the kernel is to be asked whether there is such a link."""
+        port = self.ports.get(name)
+        if port is None:
+            # It may have been awaited before.
+            port = self.ports[name] = Port(self._linkless.get(name, now))
+        port.held = held
+        if ask:
+            self._unproven.add(name)
+            self._dirty.pop(name, None)
+            return
+        self._unproven.discard(name)
+        self._consider(name, port)
+        self._recount(name)
 
     # ---- book-keeping
 
@@ -336,6 +428,18 @@ class PortSync:
     def _recount(self, name: str) -> None:
         if name in self._expected:
             (self._unready.discard if self._is_ready(name) else self._unready.add)(name)
+            since = self._linkless_since(name)
+            if since != self._linkless.get(name):
+                self._linkless.pop(name, None)
+                if since is not None:
+                    self._linkless[name] = since
+
+    def _linkless_since(self, name: str) -> float | None:
+        """Since when an expected port has had no link; None: it has one."""
+        port = self.ports.get(name)
+        if port is None:
+            return self._expected[name]
+        return port.since if port.link is None else None
 
     # ---- what others may ask
 
@@ -373,6 +477,16 @@ class PortSync:
             return Awaited(name, self.pending[name], "orchagent has not taken it: no APPL_DB entry")
         return Awaited(name, port.since, "its first write is under way")
 
+    def longest_awaited(self, count: int) -> list[Awaited]:
+        """Of the expected ports without a link (``counts`` has their number) so many that have waited longest, these first.
+        Asked every second: what it takes does not grow with the ports."""
+        return [self._explain(name) for name in islice(self._linkless, count)]
+
+    def longest_pending(self, count: int) -> list[tuple[str, float]]:
+        """Of ``pending_ports`` so many that have waited longest, these first."""
+        # In the order of ``pending``, who began to wait earlier stands earlier.
+        return list(islice(((n, t) for n, t in self.pending.items() if SUB_INTERFACE_SEPARATOR not in n), count))
+
     def pending_ports(self) -> list[tuple[str, float]]:
         """Ports that have a link and no APPL_DB entry, and since when; no VLAN sub-interfaces, which get none."""
         return [(name, since) for name, since in self.pending.items() if SUB_INTERFACE_SEPARATOR not in name]
@@ -388,10 +502,8 @@ class PortSync:
             if port.link is not None and SUB_INTERFACE_SEPARATOR not in name
         ]
         up = oper_states.count(schema.UP)
-        # Who has no link is not published.
-        unready = map(self.ports.get, self._unready)
-        awaited = sum(port is None or port.link is None for port in unready)
-        return {"up": up, "down": len(oper_states) - up, "awaited": awaited, "pending": len(self.pending_ports())}
+        pending = sum(SUB_INTERFACE_SEPARATOR not in name for name in self.pending)
+        return {"up": up, "down": len(oper_states) - up, "awaited": len(self._linkless), "pending": pending}
 
 
 def _counts_alone(ports: Mapping[str, SavedPort]) -> dict[str, SavedPort]:

@@ -1,15 +1,12 @@
 """What /health answers: a verdict and an analysis go in, a document fit for JSON comes out. All moments in it are UTC."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from portsyncd.analytics.analysis import Analysis, Limit
 from portsyncd.analytics.history import utc
 from portsyncd.model.health import Health
-from portsyncd.model.report import WaitingPort
+from portsyncd.model.report import Waiting
 
-# Ports that are named; of the others the number is told.
-NAMED_PORTS: Final = 64
 FLAPPING_PORTS: Final = 10
 
 
@@ -17,16 +14,16 @@ def document(health: Health, since: float, version: str, analysis: Analysis | No
     """since: when the status last changed, Unix seconds."""
     return {
         "status": health.status.value,
-        "since": _utc(since),
+        "since": timestamp(since),
         "version": version,
         "checks": {
             name: {"status": check.status.value, "reason": check.reason, "details": dict(check.details)}
             for name, check in health.checks.items()
         },
         "awaited_ports": _named(health.awaited_ports),
-        "awaited_ports_total": len(health.awaited_ports),
+        "awaited_ports_total": health.awaited_ports.total,
         "pending_ports": _named(health.pending_ports),
-        "pending_ports_total": len(health.pending_ports),
+        "pending_ports_total": health.pending_ports.total,
         "analytics": None if analysis is None else _brief(analysis),
     }
 
@@ -34,8 +31,8 @@ def document(health: Health, since: float, version: str, analysis: Analysis | No
 def _brief(analysis: Analysis) -> dict[str, Any]:
     """The analysis without its series, which are a matter for ``portsyncd analytics``."""
     return {
-        "since": _utc(analysis.since),
-        "at": _utc(analysis.at),
+        "since": timestamp(analysis.since),
+        "at": timestamp(analysis.at),
         "status": analysis.status,
         "reasons": list(analysis.reasons),
         "starts": analysis.starts,
@@ -43,7 +40,9 @@ def _brief(analysis: Analysis) -> dict[str, Any]:
         "corruption_recovery_ratio": analysis.corruption_recovery,
         "eoiu_timeout_ratio": analysis.eoiu_timeouts,
         "availability_ratio": analysis.availability,
-        "last_healthy_restart": None if analysis.last_healthy_restart is None else _utc(analysis.last_healthy_restart),
+        "last_healthy_restart": None
+        if analysis.last_healthy_restart is None
+        else timestamp(analysis.last_healthy_restart),
         "restart_limit": _limit(analysis.restart_limit),
         "event_limit": _limit(analysis.event_limit),
         "flapping_ports": [
@@ -66,11 +65,10 @@ def _limit(limit: Limit | None) -> dict[str, Any] | None:
     return {"count": limit.count, "limit": limit.limit, "seconds": limit.seconds, "exceeded": limit.exceeded}
 
 
-def _named(ports: Sequence[WaitingPort]) -> list[dict[str, Any]]:
-    """The ports that wait longest."""
-    longest = sorted(ports, key=lambda port: -port.seconds)[:NAMED_PORTS]
-    return [{"port": port.name, "reason": port.reason, "for_seconds": round(port.seconds, 1)} for port in longest]
+def _named(ports: Waiting) -> list[dict[str, Any]]:
+    return [{"port": port.name, "reason": port.reason, "for_seconds": round(port.seconds, 1)} for port in ports.longest]
 
 
-def _utc(moment: float) -> str:
+def timestamp(moment: float) -> str:
+    """Unix seconds as /health has them: UTC, to the second."""
     return utc(moment).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -11,25 +11,31 @@ import trio
 
 from portsyncd.analytics.history import Outcome
 from portsyncd.logs import get_logger
-from portsyncd.metrics import Facts, WebFacts
+from portsyncd.metrics import Facts, HealingFacts, WebFacts
 from portsyncd.model.health import Health, Status, judge
 from portsyncd.model.performance import quantile
+from portsyncd.model.reconcile import Reconciliation
 from portsyncd.model.report import (
+    NAMED_PORTS,
     RECENT_SECONDS,
     RESTARTS_SECONDS,
     SLOW_SECONDS,
     EndpointReport,
+    GuardReport,
+    HealedReport,
     Report,
     ServiceReport,
     Thresholds,
+    Waiting,
     WaitingPort,
     count_held,
 )
 from portsyncd.model.warm import Phase
 from portsyncd.services import health_document
+from portsyncd.services.guardian import GuardianStatistics
 from portsyncd.services.inbox import Inbox, InboxStatistics
 from portsyncd.services.keeper import KeeperStatistics
-from portsyncd.services.reader import Reader, ReaderStatistics
+from portsyncd.services.reader import RECONCILE, Reader, ReaderStatistics
 from portsyncd.services.recorder import Observation, RecorderStatistics
 from portsyncd.services.supervisor import ChildState, ChildStatistics, SupervisorStatistics
 from portsyncd.services.watches import Calendar, Growth, Standstill, Stretch
@@ -89,6 +95,8 @@ class _Look(NamedTuple):
     keeper: KeeperStatistics
     recorder: RecorderStatistics | None
     web: WebStatistics | None
+    guardian: GuardianStatistics
+    reconciliation: Reconciliation
 
     def storage(self) -> dict[str, str]:
         """For what is kept on disk why it cannot be written, "" where it can."""
@@ -100,8 +108,9 @@ class Observer:
     """One for the life of the process.
 
     keeper: the keeper's statistics. recorder: the recorder's; None where no history is kept. web: the metrics server's;
-    None where the endpoint is not enabled. clock: monotonic seconds, the services' own; wall: Unix seconds. memory:
-    resident bytes.
+    None where the endpoint is not enabled. guardian: the guardian's; None where self-healing is off. reconcile_interval:
+    seconds; None where Redis is not compared by itself. clock: monotonic seconds, the services' own; wall: Unix
+    seconds. memory: resident bytes.
     """
 
     def __init__(
@@ -116,6 +125,8 @@ class Observer:
         web: Callable[[], WebStatistics] | None,
         thresholds: Thresholds,
         version: str,
+        guardian: Callable[[], GuardianStatistics] | None = None,
+        reconcile_interval: float | None = None,
         clock: Callable[[], float] = trio.current_time,
         wall: Callable[[], float],
         memory: Callable[[], int],
@@ -129,6 +140,9 @@ class Observer:
         self._web = web
         self._thresholds = thresholds
         self._version = version
+        # Nothing found and nothing done, where there is no guardian.
+        self._guardian = guardian or GuardianStatistics
+        self._reconcile_interval = reconcile_interval
         self._clock = clock
         self._memory = memory
         self._calendar = Calendar(clock, wall)
@@ -197,6 +211,23 @@ class Observer:
             web=WebFacts()
             if web is None
             else WebFacts(web.handshake_failures, web.reloads, web.certificate_expiries, web.tls_profile),
+            healing=self._healing_facts(look),
+        )
+
+    def _healing_facts(self, look: _Look) -> HealingFacts:
+        guardian, reconciliation = look.guardian, look.reconciliation
+        by_kind = guardian.healings.by_kind
+        return HealingFacts(
+            counts={kind.value: healed.count for kind, healed in by_kind.items()},
+            last={
+                kind.value: self._calendar.unix(healed.at) for kind, healed in by_kind.items() if healed.at is not None
+            },
+            differences={kind.value: count for kind, count in reconciliation.counts.items()},
+            contested_ports=len(reconciliation.contested),
+            clock_steps=guardian.clock_steps,
+            loop_blocks=guardian.blocks,
+            memory_limit=guardian.memory.limit or None,
+            reconcile_interval=self._reconcile_interval,
         )
 
     def observation(self) -> Observation:
@@ -209,7 +240,8 @@ class Observer:
             health=worst,
             healthy=status is Status.HEALTHY,
             events=writer.events_processed,
-            resyncs=sum(reader.resyncs.values()),
+            # One that is due at intervals is nothing to be looked into.
+            resyncs=sum(count for reason, count in reader.resyncs.items() if reason != RECONCILE),
             event_latency=writer.event_latency,
             memory_bytes=self._memory(),
             queue_depth=look.inbox.depth,
@@ -244,6 +276,8 @@ class Observer:
             self._keeper(),
             None if self._recorder is None else self._recorder(),
             None if self._web is None else self._web(),
+            self._guardian(),
+            self._writer.reconciliation,
         )
 
     def _judge(self, look: _Look) -> Health:
@@ -297,6 +331,9 @@ class Observer:
             services=self._report_services(look),
             endpoint=self._report_endpoint(look),
             storage=look.storage(),
+            now=now,
+            reconciliation=look.reconciliation,
+            guard=self._report_guard(look.guardian),
         )
 
     def _count_ports(self, look: _Look) -> tuple[int, int]:
@@ -334,17 +371,13 @@ class Observer:
             self._certified = (reader.certified_at, reads)
         return reader.resyncing or reads > self._certified[1]
 
-    def _name_waiting(self, look: _Look) -> tuple[list[WaitingPort], list[WaitingPort]]:
-        """The expected ports without a link, and the links without an APPL_DB entry."""
-        sync, now = self._writer.sync, look.now
-        pending = [WaitingPort(name, _NO_ENTRY, now - since) for name, since in sync.pending_ports()]
-        # While Redis is away, PortSync waits for more: also for ports that have only to be written again.
-        awaited = [
-            WaitingPort(port.name, port.reason, now - port.since)
-            for port in sync.awaited()
-            if (known := sync.ports.get(port.name)) is None or known.link is None
-        ]
-        return awaited, pending
+    def _name_waiting(self, look: _Look) -> tuple[Waiting, Waiting]:
+        """The expected ports without a link, and the links without an APPL_DB entry. While Redis is away, PortSync waits for
+        more: also for ports that have only to be written again."""
+        sync, now, counts = self._writer.sync, look.now, look.writer.counts
+        awaited = [WaitingPort(port.name, port.reason, now - port.since) for port in sync.longest_awaited(NAMED_PORTS)]
+        pending = [WaitingPort(name, _NO_ENTRY, now - since) for name, since in sync.longest_pending(NAMED_PORTS)]
+        return Waiting(awaited, counts["awaited"]), Waiting(pending, counts["pending"])
 
     def _report_services(self, look: _Look) -> list[ServiceReport]:
         restarts = self._restarts.within(look.now, [child.restarts for child in look.children])
@@ -360,6 +393,25 @@ class Observer:
             )
             for child, recent in zip(look.children, restarts, strict=True)
         ]
+
+    def _report_guard(self, guardian: GuardianStatistics) -> GuardReport:
+        return GuardReport(
+            healed={
+                kind.value: HealedReport(
+                    healed.count,
+                    None if healed.at is None else health_document.timestamp(self._calendar.unix(healed.at)),
+                    healed.what,
+                )
+                for kind, healed in guardian.healings.by_kind.items()
+            },
+            memory=guardian.memory,
+            free_bytes=guardian.free_bytes,
+            low_disk=guardian.low_disk,
+            clock_steps=guardian.clock_steps,
+            last_clock_step=guardian.last_clock_step,
+            blocks=guardian.blocks,
+            longest_block=guardian.longest_block,
+        )
 
     def _report_endpoint(self, look: _Look) -> EndpointReport | None:
         web = look.web

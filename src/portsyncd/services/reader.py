@@ -6,11 +6,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from math import inf
+from typing import NoReturn
 
 import trio
 
 from portsyncd.backends.base import LinkSource
-from portsyncd.errors import DecodeError
+from portsyncd.errors import DecodeError, LinkSourceError
 from portsyncd.logs import get_logger
 from portsyncd.model.links import Change, LinkView
 from portsyncd.model.mailbox import Synced
@@ -29,7 +30,7 @@ _INTERRUPTED_REPEATS = 3
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
 
-START, OVERRUN, INTERRUPTED = "start", "overrun", "interrupted"
+START, OVERRUN, INTERRUPTED, RECONCILE, STALL = "start", "overrun", "interrupted", "reconcile", "stall"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,10 @@ class ReaderStatistics:
     when the links were last proven complete (monotonic seconds), None before. resyncing: a full re-read is under way.
     listening: the event socket is open. receive_buffer_bytes, filtering: see ``LinkSource``; 0 and False while it is
     not.
+
+    progress: moves with every read of the event socket, chunk of a dump, and answer to questions. has_events: the event
+    socket has something to read now. probed_at: when a probe of the present socket was last answered (monotonic seconds),
+    None before. losses: how often listening ended by an error; last_loss: why, the last time.
     """
 
     events: int
@@ -55,6 +60,11 @@ class ReaderStatistics:
     listening: bool
     receive_buffer_bytes: int
     filtering: bool
+    progress: int = 0
+    has_events: bool = False
+    probed_at: float | None = None
+    losses: int = 0
+    last_loss: str = ""
 
 
 class Reader:
@@ -89,6 +99,13 @@ class Reader:
         self._events = self._folded = self._failed = self._overruns = 0
         self._resyncs: Counter[str] = Counter()
         self._certified_at: float | None = None
+        self._progress = 0
+        # Of the present socket: what ends listening to it, and why somebody did.
+        self._listening = trio.CancelScope()
+        self._broken_off = ""
+        self._probed_at: float | None = None
+        self._losses = 0
+        self._last_loss = ""
 
     # ---- what others may ask
 
@@ -123,7 +140,29 @@ class Reader:
             listening=source is not None,
             receive_buffer_bytes=0 if source is None else source.receive_buffer_bytes,
             filtering=source is not None and source.filtering,
+            progress=self._progress,
+            has_events=source is not None and source.has_events(),
+            probed_at=self._probed_at,
+            losses=self._losses,
+            last_loss=self._last_loss,
         )
+
+    async def probe(self) -> None:
+        """Make sure that events are heard and that the kernel answers. Raises ``LinkSourceError``, also where nobody
+        listens."""
+        source = self._source
+        if source is None:
+            raise LinkSourceError("nobody listens to the kernel's link events")
+        await source.probe()
+        if self._source is source:
+            self._probed_at = trio.current_time()
+
+    def break_off(self, why: str) -> None:
+        """Stop listening, whatever is under way: ``run`` raises ``LinkSourceError`` with why. Nothing happens where nobody
+        listens."""
+        if self._source is not None:
+            self._broken_off = self._broken_off or why
+            self._listening.cancel()
 
     # ---- the loop
 
@@ -140,18 +179,28 @@ class Reader:
             self._left = {}
             self._due.add(START)
             log.debug("listening to the kernel", receive_buffer_bytes=source.receive_buffer_bytes)
+            self._broken_off = ""
             task_status.started()
             try:
-                while True:
-                    if trio.current_time() >= self._retry_at:
-                        self._due.add(INTERRUPTED)
-                    self._report(self._storm.flush(trio.current_time()))
-                    if self._due:
-                        await self._resync(source)
-                    elif await self._is_readable(source):
-                        await self._read(source)
+                await self._listen(source)
+            except LinkSourceError as problem:
+                self._losses += 1
+                self._last_loss = str(problem)
+                raise
             finally:
-                self._source = None
+                self._source = self._probed_at = None
+
+    async def _listen(self, source: LinkSource) -> NoReturn:
+        with trio.CancelScope() as self._listening:
+            while True:
+                if trio.current_time() >= self._retry_at:
+                    self._due.add(INTERRUPTED)
+                self._report(self._storm.flush(trio.current_time()))
+                if self._due:
+                    await self._resync(source)
+                elif await self._is_readable(source):
+                    await self._read(source)
+        raise LinkSourceError(self._broken_off)
 
     async def _is_readable(self, source: LinkSource) -> bool:
         """Wait for events; False when something else has become due meanwhile.
@@ -187,6 +236,7 @@ class Reader:
         try:
             while not drained:
                 received = source.receive(BUDGET)
+                self._progress += 1
                 for datagram in received.datagrams:
                     folder.add(datagram)
                 lost, drained = lost or received.lost, received.drained
@@ -269,7 +319,9 @@ class Reader:
         self._view.incomplete.clear()
         if open_questions:
             now = trio.current_time()
-            for ifindex, answer in zip(open_questions, await source.ask(open_questions), strict=True):
+            answers = await source.ask(open_questions)
+            self._progress += 1
+            for ifindex, answer in zip(open_questions, answers, strict=True):
                 # Gone: its removal, or its renaming before that, was kept out.
                 message = answer or LinkMessage(removed=True, family=AF_UNSPEC, ifindex=ifindex, flags=0, name="")
                 self._put(self._view.apply(message), now)
@@ -330,6 +382,7 @@ class Reader:
         return lost
 
     def _take_dumped(self, seen: set[int], links: Sequence[LinkMessage]) -> None:
+        self._progress += 1
         now = trio.current_time()
         for message in links:
             seen.add(message.ifindex)
@@ -339,6 +392,7 @@ class Reader:
         asked = frozenset(self._asked)
         names = self._view.lacking(seen) + [name for name in asked if not self._view.has(name)]
         answers = await source.ask(names)
+        self._progress += 1
         # Only now: where the question failed, the next re-read asks it again.
         self._asked -= asked
         now = trio.current_time()

@@ -28,6 +28,8 @@ ANALYSIS_WINDOW: Final = 86400.0
 ANALYSIS_SECONDS: Final = 300.0
 # Samples that wait for a disk that cannot be written; beyond that the oldest are lost.
 WAITING_SAMPLES: Final = 60
+# The name of the problem that somebody else told of.
+_HELD_BACK: Final = "held back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +143,29 @@ class Recorder:
         await trio.sleep_forever()
 
     async def finish(self) -> None:
-        """The daemon stops: the last sample, and the last export. Its time is bounded by the caller."""
+        """The daemon stops: the last sample, and the last export, also where they were held back: it is little, and the last
+        that is written. Its time is bounded by the caller."""
         self._finished = True
+        self.go_on()
         if self._recording is not None:
             self._recording.cancel()
         async with self._turn:
             await self._write(self._sample(trio.current_time(), stopped=True))
             await self._write_export()
             await self._store.close()
+
+    def hold_back(self, why: str) -> None:
+        """Write nothing until ``go_on``, so that something else can be written: samples wait as they do for a disk that
+        fails."""
+        self._problems[_HELD_BACK] = why
+
+    def go_on(self) -> None:
+        """Write again; what waits follows with the next sample."""
+        self._problems.pop(_HELD_BACK, None)
+
+    def drop_waiting(self) -> None:
+        """Memory is short: samples that wait for the disk are lost."""
+        self._waiting.clear()
 
     def statistics(self) -> RecorderStatistics:
         """A snapshot."""
@@ -235,6 +252,8 @@ class Recorder:
 
     async def _write(self, start: Start) -> None:
         """Write what waits, as far as it can be written."""
+        if _HELD_BACK in self._problems:
+            return
         with self._asking("history"):
             if self._counted is None:
                 self._counted = dict(await self._store.counted())
@@ -257,6 +276,8 @@ class Recorder:
         self._samples += 1
 
     async def _trim(self) -> None:
+        if _HELD_BACK in self._problems:
+            return  # To delete is to write.
         with self._asking("trim"):
             await self._store.trim(self._wall() - self._retention)
 
@@ -277,7 +298,7 @@ class Recorder:
             self._count_damage(new)
 
     async def _write_export(self) -> None:
-        if self._export is None:
+        if self._export is None or _HELD_BACK in self._problems:
             return
         with self._telling("export"):
             await self._export()

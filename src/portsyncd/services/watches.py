@@ -1,7 +1,10 @@
-"""What the observer remembers from one look to the next: for how long, how many lately, and what time it was."""
+"""What observer and guardian remember from one look to the next: for how long, how many lately, and what time it was."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
+
+from portsyncd.services.inbox import InboxStatistics
+from portsyncd.services.writer import WriterStatistics
 
 # Wall clock and monotonic clock drift by some 50 us a second; more than this is a clock that was set.
 _STEP_SECONDS = 0.5
@@ -25,6 +28,24 @@ class Stretch:
         if self._since is None or mark != self._mark:
             self._since, self._mark = now, mark
         return now - self._since
+
+
+class Standstill:
+    """For how long the writer has not moved although Redis answers: one measure for the verdict and for what heals it.
+
+    An unreachable Redis and a port that waits for its APPL_DB entry are no standstill.
+    """
+
+    def __init__(self) -> None:
+        self._stretch = Stretch()
+
+    def seconds(
+        self, now: float, writer: WriterStatistics, inbox: InboxStatistics, *, synced: bool
+    ) -> tuple[int, float]:
+        """How many changes wait, and for how many seconds none of them has moved. synced: the first sync has ended."""
+        waiting = inbox.depth + writer.events_in_flight or int(synced and not writer.in_sync)
+        moved = (writer.round_trips, writer.events_processed, writer.events_failed, writer.sessions)
+        return waiting, self._stretch.seconds(now, writer.connected and waiting > 0, moved)
 
 
 class Growth:
@@ -56,11 +77,14 @@ class Calendar:
         self._wall = wall
         self._offset = wall() - clock()
 
-    def follow(self) -> None:
-        """Look at the clocks again."""
+    def follow(self) -> float:
+        """Look at the clocks again. Returns by how many seconds the clock on the wall was set since, 0 where it was not."""
         offset = self._wall() - self._clock()
-        if abs(offset - self._offset) > _STEP_SECONDS:
-            self._offset = offset
+        step = offset - self._offset
+        if abs(step) <= _STEP_SECONDS:
+            return 0.0
+        self._offset = offset
+        return step
 
     def unix(self, moment: float) -> float:
         """The Unix time of a monotonic moment."""

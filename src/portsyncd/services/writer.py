@@ -7,18 +7,25 @@ everything anew. It never fails because of Redis.
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import trio
 
 from portsyncd.backends.base import Notices, OldLinksStore, Store
-from portsyncd.errors import FileError, StoreError, StoreLoadingError, StoreRefusedError
+from portsyncd.errors import FileError, StoreError, StoreLoadingError, StoreRefusedError, StoreUnavailableError
 from portsyncd.logs import Announcer, get_logger
 from portsyncd.metrics import Histogram
 from portsyncd.model.commands import (
+    Answer,
     Command,
+    ListPorts,
     OldLinks,
+    PortsRead,
     Produce,
+    Question,
+    ReadLinks,
+    ReadPorts,
     Remember,
     SetHash,
     SetLinksDown,
@@ -27,6 +34,7 @@ from portsyncd.model.commands import (
     WritePorts,
 )
 from portsyncd.model.mailbox import Taken
+from portsyncd.model.reconcile import RECONCILE, Reconciliation
 from portsyncd.model.retry import Backoff
 from portsyncd.model.sync import PortSync
 from portsyncd.model.warm import InitialSync, Phase
@@ -37,10 +45,14 @@ from portsyncd.wire import schema
 log = get_logger()
 
 LOOK_SECONDS = 1.0
+# While a CONFIG_DB that is being loaded keeps everything waiting.
+_CONFIG_LOOK_SECONDS = 0.25
 # Ports that wait are named in the log after so many seconds, and again after twice as many.
 _FIRST_REMINDER_SECONDS = 10.0
 _NAMES_IN_A_LINE = 8
 _RECENT = 1024
+# Changes that are passed on before other tasks may run.
+_CHANGES_PER_TURN = 1024
 # Waiting ports are tried again so often, also where Redis sends notifications.
 _POLL_SECONDS = 30.0
 _DEFAULT_LOGGER_ROW = {"LOGLEVEL": "NOTICE", "LOGOUTPUT": "SYSLOG"}
@@ -80,6 +92,10 @@ class WriterStatistics:
     phase: of the initial sync, see ``model.warm``; warm_start: what it was settled as; began_at, eoiu_at, ended_at: when
     that was, when the end of the initial update came, and when it ended; differences: port writes that it took. All
     moments are monotonic seconds, None before.
+
+    probed_at: when a probe of the present session was last answered; waiting_since: since when its oldest request has waited
+    for a reply, None while none does. losses: sessions that ended because Redis had gone or was silent; last_loss: why, the
+    last of them.
     """
 
     connected: bool
@@ -107,6 +123,10 @@ class WriterStatistics:
     eoiu_at: float | None
     ended_at: float | None
     differences: int
+    probed_at: float | None = None
+    waiting_since: float | None = None
+    losses: int = 0
+    last_loss: str = ""
 
 
 class Writer:
@@ -141,9 +161,19 @@ class Writer:
         self._log_level: str | None = None
         self._notices = Notices()
         self._failure: StoreError | None = None
+        # The present session's, from before it is open; and why it was broken off, if it was.
+        self._store: Store | None = None
+        self._broken_off: StoreUnavailableError | None = None
+        # Seconds that a probe which somebody asked for may take; None: nobody did.
+        self._probe_timeout: float | None = None
+        self._probed_at: float | None = None
+        self._losses = 0
+        self._last_loss = ""
         # The present session has outlived its first look: the next failure begins the backoff anew.
         self._proven = False
         self._connected = False
+        # It was when the last session ended, and it was not Redis that ended it.
+        self._was_usable = False
         self._problem = "not connected yet"
         # What CONFIG_DB_INITIALIZED was when the session's configuration was read.
         self._config_said: str | None = None
@@ -192,6 +222,10 @@ class Writer:
             eoiu_at=initial.updated,
             ended_at=initial.ended,
             differences=initial.differences,
+            probed_at=self._probed_at,
+            waiting_since=None if self._store is None else self._store.waiting_since,
+            losses=self._losses,
+            last_loss=self._last_loss,
         )
 
     @property
@@ -204,6 +238,34 @@ class Writer:
         released = self.sync.release()
         log.warning("PortInitDone is released by the operator", ports=[awaited.name for awaited in released])
         self._inbox.poke()
+
+    def request_probe(self, timeout: float) -> None:
+        """Have every connection asked for a sign of life, as soon as there is a session and nothing else is under way. One
+        that gives none within ``timeout`` seconds ends the session."""
+        self._probe_timeout = timeout
+        self._inbox.poke()
+
+    def break_off(self, why: str) -> None:
+        """Close the connections of the present session, open or being opened, so that what waits for them fails. After one that
+        had lasted the next begins at once, else after a pause. Nothing happens where there is none."""
+        if self._store is None:
+            return
+        self._broken_off = self._broken_off or StoreUnavailableError(why)
+        # Who listens is told, too, and wakes the worker.
+        self._store.close()
+
+    def request_reconcile(self) -> bool:
+        """Compare what Redis holds with what it ought to hold, and put right what differs; one that is under way will do.
+        False: not possible now, because Redis is away or the ports have not been announced yet."""
+        possible = self._connected and self.sync.reconcile()
+        if possible:
+            self._inbox.poke()
+        return possible
+
+    @property
+    def reconciliation(self) -> Reconciliation:
+        """What came of it so far."""
+        return self.sync.reconciliation
 
     async def drained(self) -> None:
         """Wait until all that was in the mailbox is in Redis."""
@@ -220,17 +282,23 @@ class Writer:
         failures = 0
         while True:
             self._proven = False
+            sessions = self._sessions
             try:
                 await self._session()
-            except StoreError as problem:
+            except StoreError as error:
+                # What failed after it was broken off, failed for that.
+                problem = self._broken_off or error
                 failures = 1 if self._proven else failures + 1
+                if isinstance(problem, StoreUnavailableError) and (self._broken_off or self._sessions > sessions):
+                    self._losses += 1
+                    self._last_loss = str(problem)
                 self._explain(problem)
                 refused = isinstance(problem, StoreRefusedError)
                 await trio.sleep(self._backoff.delay(failures, self._jitter(), refused=refused))
 
     def _explain(self, problem: StoreError) -> None:
         """Say what is wrong, once while it stays the same."""
-        self._connected = False
+        self._was_usable = False
         self._waited = self._waited or not self._sessions or isinstance(problem, StoreLoadingError)
         self._problem = str(problem)
         if self._told.changed("redis", type(problem).__name__):
@@ -240,19 +308,25 @@ class Writer:
 
     async def _session(self) -> None:
         """One life of the connections; ends by ``StoreError``."""
-        store = self._make_store()
-        self._failure = None
+        self._store = store = self._make_store()
+        self._failure = self._broken_off = None
         self._notices = Notices()
         try:
             await store.open()
             await self._wait_for_config(store)
             await self._begin(store)
+            if self._was_usable:
+                self._connected, self._problem = True, ""
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, store)
                 failure = await self._work(store)
                 nursery.cancel_scope.cancel()
             raise failure
         finally:
+            self._store = self._probed_at = None
+            # Here too, since it may have been cancelled.
+            self._was_usable, self._connected = self._connected, False
+            self._problem = self._problem or "the session with Redis was ended, and begins anew"
             store.close()
 
     async def _wait_for_config(self, store: Store) -> None:
@@ -268,7 +342,7 @@ class Writer:
             self._problem = f"CONFIG_DB is not loaded yet: {schema.CONFIG_DB_INITIALIZED} is {value or 'absent'}, not 1"
             if self._told.changed("config", self._problem):
                 log.warning("waiting for CONFIG_DB to be loaded", key=schema.CONFIG_DB_INITIALIZED, value=value)
-            await trio.sleep(LOOK_SECONDS)
+            await trio.sleep(_CONFIG_LOOK_SECONDS)
 
     async def _begin(self, store: Store) -> None:
         """Compare everything: what the databases hold, what the links are."""
@@ -348,8 +422,11 @@ class Writer:
                     next_look = trio.current_time() + LOOK_SECONDS
                     await self._look(store)
                     self._proven = True
+                if self._probe_timeout is not None:
+                    seconds, self._probe_timeout = self._probe_timeout, None
+                    await self._probe(store, seconds)
                 taken = self._inbox.take()
-                self._accept(taken)
+                await self._accept(taken)
                 if self._notices != Notices():
                     notices, self._notices = self._notices, Notices()
                     await self._heed(store, notices)
@@ -360,6 +437,7 @@ class Writer:
                 if not self._inbox:
                     self._idle.set()
                 self._tell_progress()
+                self._tell_findings()
                 self._tell_milestone()
                 with trio.move_on_at(next_look):
                     await self._inbox.wait()
@@ -370,11 +448,25 @@ class Writer:
                 self._tally.broke_off()
         return self._failure
 
-    def _accept(self, taken: Taken) -> None:
-        """Pass on to ``model.sync`` what came in."""
+    async def _probe(self, store: Store, seconds: float) -> None:
+        """A round trip on every connection, within so much time."""
+        try:
+            with trio.fail_after(seconds):
+                await store.probe()
+        except trio.TooSlowError:
+            raise StoreUnavailableError(f"a connection to Redis did not answer a probe within {seconds:g} s") from None
+        self._probed_at = trio.current_time()
+
+    async def _accept(self, taken: Taken) -> None:
+        """Pass on to ``model.sync`` what came in; of a full read of many links so many at a time."""
         now = trio.current_time()
         self._tally.took(taken)
-        self.sync.take(taken.changes, now)
+        changes = iter(taken.changes.items())
+        while batch := dict(islice(changes, _CHANGES_PER_TURN)):
+            self.sync.take(batch, now)
+            if len(batch) == _CHANGES_PER_TURN:
+                # Whoever cancels waits: what was taken is nowhere else.
+                await trio.lowlevel.cancel_shielded_checkpoint()
         if taken.synced is not None:
             self.sync.synced(taken.synced, now)
             if START in taken.synced.reasons and (unproven := self.sync.unproven()):
@@ -435,12 +527,16 @@ class Writer:
                 raise
             self._round_trips += 1
             now = trio.current_time()
-            if not isinstance(command, (SetLinksDown, Remember)):
-                # All others are questions to Redis.
+            if not isinstance(command, (SetLinksDown, Remember, ListPorts, ReadLinks)):
+                # All others are one request to Redis.
                 self._tally.redis_latency.observe(now - began)
             self.sync.done(command, answer, now=now)
+            if isinstance(command, Question):
+                # What has come in meanwhile comes first.
+                self._inbox.poke()
+                return
 
-    async def _carry_out(self, store: Store, command: Command) -> Collection[bool]:
+    async def _carry_out(self, store: Store, command: Command) -> Answer:
         match command:
             case WritePorts(writes):
                 answer = await store.write_ports(writes)
@@ -461,6 +557,12 @@ class Writer:
                     log.warning("the kernel did not set links down that are from before this start", ifindexes=refused)
             case Remember(old):
                 await self._remember(old)
+            case ListPorts():
+                return await store.port_names()
+            case ReadPorts(names):
+                return PortsRead(await store.read_ports(names))
+            case ReadLinks(names):
+                self._kernel.request_resync(RECONCILE, names)
         return ()
 
     async def _remember(self, old: OldLinks) -> None:
@@ -471,6 +573,28 @@ class Writer:
                 log.warning("a restart before PortInitDone would adopt old links", problem=str(problem))
 
     # ---- what the operator is told
+
+    def _tell_findings(self) -> None:
+        """Each difference once, the first few of a run."""
+        findings = self.sync.take_findings()
+        if findings is None:
+            return
+        for port, kind, held, wanted, cause, _ in findings.first:
+            log.warning("Redis differed", port=port, kind=kind.value, held=held, wanted=wanted, cause=cause)
+        for contested in findings.contested:
+            log.warning(
+                "an entry comes back wrong again and again: it is left as it is until the kernel has news of the port, or for "
+                "an hour",
+                port=contested.port,
+                kind=contested.kind.value,
+                times=contested.times,
+            )
+        if findings.calmed:
+            log.info("no longer contested", ports=findings.calmed)
+        (log.info if findings.found else log.debug)(
+            "Redis compared with the kernel" if findings.complete else "Redis compared in part: the session ended",
+            differences=findings.found,
+        )
 
     def _tell_progress(self) -> None:
         sync, initial = self.sync, self.sync.generation.initial
