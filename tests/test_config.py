@@ -16,6 +16,7 @@ from portsyncd.config import (
     Config,
     DatabaseConfig,
     Override,
+    SelfHealingConfig,
     load,
     parse,
     read_databases,
@@ -23,6 +24,7 @@ from portsyncd.config import (
     variable,
 )
 from portsyncd.errors import ConfigError
+from portsyncd.model.healing import Kind
 from portsyncd.wire.database_config import Database, Endpoint
 
 KEYS = [
@@ -125,10 +127,38 @@ def test_an_overridden_value_is_checked_too() -> None:
     assert problem.startswith("f:2: ")
 
 
-@pytest.mark.parametrize("key", ["self_healing.enabled", "instance.instance_id"])
+@pytest.mark.parametrize("key", ["jobs.enabled", "instance.instance_id"])
 def test_sections_of_features_that_do_not_exist_are_refused(key: str) -> None:
     section, _, name = key.partition(".")
     assert "unknown section" in problems_of(f"[{section}]\n{name} = true")[0]
+
+
+def test_each_kind_of_healing_can_be_switched_off() -> None:
+    switches = {key.name for key in dataclasses.fields(SelfHealingConfig) if key.name.startswith("heal_")}
+    assert switches == {f"heal_{kind.value}" for kind in Kind}
+    off = parse("[self_healing]\n" + "".join(f"{name} = false\n" for name in switches)).self_healing
+    assert not any(getattr(off, name) for name in switches)
+    assert off.enabled
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "check_interval_secs = 0",
+        "check_interval_secs = 61",
+        "probe_timeout_secs = 0",
+        "probe_timeout_secs = 31",
+        "reconcile_interval_secs = 0",
+        "reconcile_interval_secs = 86401",
+        "memory_limit_mb = 63",
+        "memory_limit_mb = 512.5",
+        "memory_growth_mb_per_hour = 0",
+        'heal_redis = "no"',
+    ],
+)
+def test_what_healing_cannot_be_told(value: str) -> None:
+    (problem,) = problems_of(f"[self_healing]\n{value}")
+    assert problem.startswith("f:2: self_healing.")
 
 
 @pytest.mark.parametrize("key", ["health.enable_watchdog", "health.watchdog_interval_secs"])

@@ -26,6 +26,7 @@ from portsyncd.metrics import (
     SYNC_DURATION_BUCKETS,
     Chronicle,
     Facts,
+    HealingFacts,
     Histogram,
     Metrics,
     PortCounters,
@@ -112,6 +113,16 @@ FACTS: Final = Facts(
     storage={"port_state": True, "history": False},
     analysis=ANALYSIS,
     flap_penalties={"Ethernet0": 2600.5, ODD_NAME: 800.0},
+    healing=HealingFacts(
+        counts={"redis": 2, "reconcile": 1},
+        last={"redis": 1_762_999_500.25, "reconcile": 1_762_999_800.0},
+        differences={"stale": 3, "orphan": 1},
+        contested_ports=1,
+        clock_steps=4,
+        loop_blocks=5,
+        memory_limit=512 << 20,
+        reconcile_interval=300.0,
+    ),
     web=WebFacts(
         handshake_failures={"no_certificate": 2, "expired": 0},
         reloads={"applied": 1},
@@ -128,6 +139,7 @@ NOT_YET: Final = replace(
     storage={"port_state": True},
     analysis=None,
     flap_penalties={},
+    healing=HealingFacts(),
     resyncs={},
     web=WebFacts(),
 )
@@ -225,6 +237,9 @@ def test_what_has_not_happened_is_absent() -> None:
         "portsyncd_last_state_recovery_timestamp_seconds",
         "portsyncd_last_corruption_timestamp_seconds",
         *ANALYZED,
+        "portsyncd_last_healing_timestamp_seconds",
+        "portsyncd_reconcile_interval_seconds",
+        "portsyncd_memory_limit_bytes",
         "portsyncd_port_flap_penalty",
         "portsyncd_port_flaps",
         "portsyncd_port_transitions",
@@ -237,12 +252,18 @@ def test_what_has_not_happened_is_absent() -> None:
 
 def test_what_can_happen_is_there_before_it_does() -> None:
     made = metrics(NOT_YET)
-    for reason in ("start", "overrun", "interrupted", "redis_reconnect", "generation"):
+    for reason in ("start", "overrun", "interrupted", "redis_reconnect", "generation", "reconcile", "stall"):
         assert value(made, "portsyncd_resyncs_total", reason=reason) == 0
     for result in ("applied", "refused"):
         assert value(made, "portsyncd_tls_reloads_total", result=result) == 0
     for flaw in Flaw:
         assert value(made, "portsyncd_saved_files_set_aside_total", reason=flaw.value) == 0
+    for healed in ("redis", "netlink", "reconcile", "memory", "stall", "disk", "certificates"):
+        assert value(made, "portsyncd_healings_total", kind=healed) == 0
+    for difference in ("missing", "stale", "orphan"):
+        assert value(made, "portsyncd_reconcile_differences_total", kind=difference) == 0
+    for name in ("portsyncd_contested_ports", "portsyncd_clock_steps_total", "portsyncd_loop_blocks_total"):
+        assert value(made, name) == 0
 
 
 @pytest.mark.parametrize(("health", "status"), [("healthy", 1.0), ("degraded", 0.5), ("unhealthy", 0.0)])
@@ -264,6 +285,15 @@ def test_what_can_be_written_is_told_where_it_is_kept() -> None:
     assert value(metrics(), "portsyncd_storage_writable", what="port_state") == 1
     assert value(metrics(), "portsyncd_storage_writable", what="history") == 0
     assert value(metrics(NOT_YET), "portsyncd_storage_writable", what="history") is None
+
+
+def test_what_was_healed_is_told_by_kind() -> None:
+    made = metrics()
+    assert value(made, "portsyncd_healings_total", kind="redis") == 2
+    assert value(made, "portsyncd_healings_total", kind="stall") == 0
+    assert value(made, "portsyncd_last_healing_timestamp_seconds", kind="redis") == 1_762_999_500.25
+    assert value(made, "portsyncd_last_healing_timestamp_seconds", kind="stall") is None
+    assert value(made, "portsyncd_reconcile_differences_total", kind="stale") == 3
 
 
 def test_an_analysis_of_nothing_tells_nothing() -> None:

@@ -37,7 +37,10 @@ class DaemonConfig:
         True, rules.Flag(), "false: stays up and does nothing (in SONiC's container any exit restarts everything)"
     )
     exit_to_restart: bool = _key(
-        False, rules.Flag(), "true where a manager restarts this daemon alone: an exhausted restart budget ends it"
+        False,
+        rules.Flag(),
+        "true where a manager restarts this daemon alone: an exhausted restart budget ends it, and so does memory beyond "
+        "self_healing.memory_limit_mb that cannot be given back",
     )
     log_level: str = _key("info", rules.Choice(LOG_LEVELS), "the least urgent lines that are logged")
     log_format: str = _key(
@@ -189,6 +192,50 @@ class HealthConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SelfHealingConfig:
+    """What the daemon looks after by itself, and which kinds of healing it may use. Found faults are healed at once."""
+
+    enabled: bool = _key(
+        True,
+        rules.Flag(),
+        "false: nothing is probed, compared or healed by itself; a service that fails is rebuilt all the same",
+    )
+    check_interval_secs: float = _key(
+        2.0,
+        rules.Number(0.1, 60),
+        "connections, memory, disks and clocks are looked at so often; a dead connection is found within this and "
+        "probe_timeout_secs",
+    )
+    probe_timeout_secs: float = _key(
+        1.5, rules.Number(0.1, 30), "a connection that does not answer a probe within this is given up and made anew"
+    )
+    reconcile_interval_secs: float = _key(
+        300.0,
+        rules.Number(1, 86400),
+        "all links are read anew so often, and all entries in Redis compared with them; SIGUSR2 does it now",
+    )
+    memory_limit_mb: int = _key(
+        512,
+        rules.Whole(64, 1048576),
+        "resident memory beyond this is given back as far as possible; what does not help is reported as degraded",
+    )
+    memory_growth_mb_per_hour: float = _key(
+        16.0, rules.Number(0.1, 100000), "memory that grows faster than this, over hours, is treated in the same way"
+    )
+    heal_redis: bool = _key(True, rules.Flag(), "false: connections to Redis are not probed")
+    heal_netlink: bool = _key(True, rules.Flag(), "false: the netlink sockets are not probed")
+    heal_reconcile: bool = _key(True, rules.Flag(), "false: Redis is compared on demand only (SIGUSR2)")
+    heal_memory: bool = _key(True, rules.Flag(), "false: memory that is too much is reported, and not given back")
+    heal_stall: bool = _key(
+        True, rules.Flag(), "false: a reader or writer that does not move is reported, and not begun anew"
+    )
+    heal_disk: bool = _key(True, rules.Flag(), "false: the history is not held back where a disk is nearly full")
+    heal_certificates: bool = _key(
+        True, rules.Flag(), "false: certificates that are about to expire are not read again by themselves"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The effective configuration.
 
@@ -202,6 +249,7 @@ class Config:
     warm_restart: WarmRestartConfig = field(default_factory=WarmRestartConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
+    self_healing: SelfHealingConfig = field(default_factory=SelfHealingConfig)
     given: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 

@@ -16,6 +16,7 @@ from portsyncd.metrics import (
     Chronicle,
     Facts,
     Family,
+    HealingFacts,
     Histogram,
     Metrics,
     WebFacts,
@@ -53,6 +54,7 @@ def just_started() -> Facts:
         storage={"port_state": True, "history": True},
         analysis=None,
         flap_penalties={},
+        healing=HealingFacts(),
         web=WebFacts(),
     )
 

@@ -15,7 +15,7 @@ EXIT_CODES: Final = MappingProxyType(
         errors.EXIT_OK: "clean stop (SIGTERM, SIGINT), or the command did what it should",
         errors.EXIT_UNEXPECTED: "unexpected error",
         errors.EXIT_USAGE: "wrong command line",
-        errors.EXIT_UNAVAILABLE: "a service could not be rebuilt within its budget",
+        errors.EXIT_UNAVAILABLE: "a service beyond its restart budget, or memory beyond its limit",
         errors.EXIT_NO_PERMISSION: "no permission",
         errors.EXIT_CONFIG: "wrong configuration",
     }

@@ -13,6 +13,7 @@ from portsyncd.metrics.facts import (
     SYNC_DURATION_BUCKETS,
     Chronicle,
     Facts,
+    HealingFacts,
     Histogram,
     WebFacts,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Chronicle",
     "Facts",
     "Family",
+    "HealingFacts",
     "Histogram",
     "Metrics",
     "PortCounters",

@@ -6,10 +6,11 @@ from typing import Final, Literal
 
 from portsyncd.analytics.analysis import Analysis, Summary
 from portsyncd.metrics.facts import Facts, Histogram
+from portsyncd.model import healing, reconcile
 from portsyncd.wire.statefile import Flaw
 
 # Label values that are known beforehand: told from the start, so that a rate() sees the first one.
-RESYNC_REASONS: Final = ("start", "overrun", "interrupted", "redis_reconnect", "generation")
+RESYNC_REASONS: Final = ("start", "overrun", "interrupted", "redis_reconnect", "generation", "reconcile", "stall")
 HEALTH: Final[Mapping[str, float]] = {"healthy": 1.0, "degraded": 0.5, "unhealthy": 0.0}
 
 # One value, None for none yet; by the value of the one label; by those of three; a histogram.
@@ -189,7 +190,7 @@ CATALOGUE: Final[Sequence[Family]] = (
         "portsyncd_resyncs_total",
         "counter",
         "Times that all links were read anew, by reason; one may have several. overrun: the kernel dropped events, or one "
-        "could not be decoded.",
+        "could not be decoded. reconcile: it was time to compare Redis with them, which is no fault.",
         lambda facts: _by(RESYNC_REASONS, facts.resyncs),
         ("reason",),
     ),
@@ -203,7 +204,7 @@ CATALOGUE: Final[Sequence[Family]] = (
         "portsyncd_last_certified_sync_timestamp_seconds",
         "gauge",
         "When the databases were last proven equal to the kernel: by a full sync in which nothing was lost. Events keep "
-        "them equal from then on, so that an old time alone is no fault; absent: not since the start.",
+        "them equal from then on; see reconcile_interval_seconds for when the next is due. Absent: not since the start.",
         lambda facts: facts.last_certified_sync,
     ),
     # ---- starts; these counters and times are kept over restarts of the daemon
@@ -301,6 +302,62 @@ CATALOGUE: Final[Sequence[Family]] = (
         "what analytics are made of. The port sync itself needs neither.",
         lambda facts: facts.storage,
         ("what",),
+    ),
+    # ---- self-healing
+    Family(
+        "portsyncd_healings_total",
+        "counter",
+        "Faults that the daemon found and healed by itself, by kind; /health says what was done. One now and then is what it "
+        "is there for, many of one kind have a cause.",
+        lambda facts: _by([kind.value for kind in healing.Kind], facts.healing.counts),
+        ("kind",),
+    ),
+    Family(
+        "portsyncd_last_healing_timestamp_seconds",
+        "gauge",
+        "When a fault of this kind was last healed; absent: not since the start.",
+        lambda facts: facts.healing.last,
+        ("kind",),
+    ),
+    Family(
+        "portsyncd_reconcile_differences_total",
+        "counter",
+        "Entries in Redis that were found wrong, by kind: missing, stale (not what the kernel says), orphan (of a link that "
+        "there is not). The log has each; somebody else writes to Redis, or Redis lost writes.",
+        lambda facts: _by([kind.value for kind in reconcile.Kind], facts.healing.differences),
+        ("kind",),
+    ),
+    Family(
+        "portsyncd_reconcile_interval_seconds",
+        "gauge",
+        "How often all links are read anew and Redis is compared with them; absent where that is switched off.",
+        lambda facts: facts.healing.reconcile_interval,
+    ),
+    Family(
+        "portsyncd_contested_ports",
+        "gauge",
+        "Ports whose entries came back wrong again and again, and are left as they are. Somebody else writes them; /health "
+        "names them.",
+        lambda facts: facts.healing.contested_ports,
+    ),
+    Family(
+        "portsyncd_memory_limit_bytes",
+        "gauge",
+        "What portsyncd_memory_bytes may be; memory beyond it is given back. Absent where memory is not looked at.",
+        lambda facts: facts.healing.memory_limit,
+    ),
+    Family(
+        "portsyncd_clock_steps_total",
+        "counter",
+        "Times that the clock on the wall was set. Nothing in the daemon depends on it; timestamps of logs and metrics do.",
+        lambda facts: facts.healing.clock_steps,
+    ),
+    Family(
+        "portsyncd_loop_blocks_total",
+        "counter",
+        "Times that the daemon did nothing at all for long, because something kept its event loop busy. The log has the "
+        "stack; it is a bug, or a machine that had no CPU time to give.",
+        lambda facts: facts.healing.loop_blocks,
     ),
     # ---- analytics of the last 24 hours; absent where no history is kept, and where there is nothing to divide by
     Family(

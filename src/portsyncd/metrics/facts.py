@@ -60,6 +60,22 @@ class WebFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class HealingFacts:
+    """What self-healing has found and done. counts, last (Unix seconds): by kind, see ``model.healing``. differences: by kind,
+    see ``model.reconcile``. memory_limit: bytes, None where memory is not looked at. reconcile_interval: seconds, None where
+    Redis is not compared by itself."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    last: Mapping[str, float] = field(default_factory=dict)
+    differences: Mapping[str, int] = field(default_factory=dict)
+    contested_ports: int = 0
+    clock_steps: int = 0
+    loop_blocks: int = 0
+    memory_limit: int | None = None
+    reconcile_interval: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Chronicle:
     """Counters over all lives of the daemon, and when things last happened (Unix seconds, None: not yet)."""
 
@@ -128,4 +144,5 @@ class Facts:
     storage: Mapping[str, bool]  # port_state, history: whether it can be written
     analysis: Analysis | None  # of the last 24 hours; None before the first, and where no history is kept
     flap_penalties: Mapping[str, float]  # by port; without those below 1
+    healing: HealingFacts
     web: WebFacts
