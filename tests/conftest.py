@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.coverage_gate"]
+pytest_plugins = ["tests.coverage_gate", "tests.e2e.recovery"]
 
 # Loaded also where CI is set, for which Hypothesis has a profile of its own: examples stay random there too. No
 # deadline: two cores that others use as well say nothing about a single example's time.

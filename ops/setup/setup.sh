@@ -67,6 +67,7 @@ system() {
         why="$why$name is not on PATH; "
         case $name in
             ip) packages="$packages iproute2" ;;
+            nft) packages="$packages nftables" ;;
             promtool) packages="$packages prometheus" ;;
             *) packages="$packages $name" ;;
         esac

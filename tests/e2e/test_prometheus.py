@@ -17,6 +17,7 @@ pytestmark = pytest.mark.root
 PORTS = ["Ethernet0", "Ethernet4"]
 # Absent until it happens, and it does not happen here.
 ABSENT = {
+    "portsyncd_last_healing_timestamp_seconds",
     "portsyncd_last_warm_restart_timestamp_seconds",
     "portsyncd_last_state_recovery_timestamp_seconds",
     "portsyncd_last_corruption_timestamp_seconds",

@@ -119,7 +119,7 @@ def test_killed_and_restarted_with_data_from_before_the_markers(switch: Switch) 
 
 def test_stopped_for_longer_than_the_deadline(switch: Switch) -> None:
     switch.bring_up(PORTS)
-    with outage(switch, 1.0, complaint="within"):
+    with outage(switch, 1.0, complaint="answer"):
         switch.redis.pause()
     switch.redis.resume()
     recovered(switch)

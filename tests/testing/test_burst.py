@@ -41,6 +41,15 @@ def test_flips_end_where_they_say(namespace: NetworkNamespace) -> None:
         assert [state.mtu for state in links.states().values()] == [1400, 1400]
 
 
+def test_a_group_goes_at_once(namespace: NetworkNamespace) -> None:
+    with Links(namespace) as links, Burst(namespace) as kernel:
+        kernel.send(
+            [burst.add_port("Ethernet0", group=7), burst.add_port("Ethernet4"), burst.add_port("Ethernet8", group=7)]
+        )
+        kernel.send([burst.delete_group(7)])
+        assert list(links.states()) == ["Ethernet4"]
+
+
 def test_a_refusal_is_an_error(namespace: NetworkNamespace) -> None:
     with Burst(namespace) as kernel, pytest.raises(OSError, match="No such device") as refusal:
         kernel.send([burst.set_mtu(4711, 1500)] * 600)

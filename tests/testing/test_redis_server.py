@@ -53,6 +53,23 @@ def test_killed_it_is_gone_and_comes_back(server: RedisServer) -> None:
     assert server.client(0).ping()
 
 
+def test_without_its_socket_it_serves_who_is_connected_until_another_takes_its_place(server: RedisServer) -> None:
+    server.client(0).set("age", "old")
+    server.save()
+    kept = redis.Redis(unix_socket_path=server.socket_path, single_connection_client=True, retry=Retry(NoBackoff(), 0))
+    kept.set("age", "new")
+    server.remove_socket()
+    with pytest.raises(redis.ConnectionError):
+        redis.Redis(unix_socket_path=server.socket_path, retry=Retry(NoBackoff(), 0)).ping()
+    server.supersede()
+    assert kept.get("age") == b"new"
+    assert server.client(0).get("age") == "old"
+    server.kill_former()
+    with pytest.raises(redis.ConnectionError):
+        kept.get("age")
+    assert server.client(0).ping()
+
+
 def test_paused_it_does_not_answer_until_resumed(server: RedisServer) -> None:
     impatient = redis.Redis(unix_socket_path=server.socket_path, socket_timeout=0.1, retry=Retry(NoBackoff(), 0))
     server.pause()
