@@ -1,12 +1,19 @@
 # Every target sets up what it needs by itself: `make` alone lists them.
 # ARGS goes to the program that a target runs: make demo ARGS='--ports 32', make test ARGS='-k resync'.
-# ROUNDS and SEED are those of make chaos.
+# RUNS is how often make e2e repeats each fault whose recovery it measures. ROUNDS and SEED are those of make chaos, and
+# so are SEEDS and FIRST: how many seeds are simulated, and the first of them.
+# MINUTES and RATE (link changes per second) are those of make soak.
 # VENV and PYTHON choose another environment: make test VENV=.venv-3.13 PYTHON=python3.13.
 
 VENV ?= .venv
 WORKERS ?= 2
+RUNS ?= 5
 ROUNDS ?= 300
 SEED ?= 4
+SEEDS ?= 100
+FIRST ?= 0
+MINUTES ?= 30
+RATE ?= 1000
 ARGS ?=
 PY := $(VENV)/bin/python
 SETUP := sh ops/setup/setup.sh
@@ -34,12 +41,13 @@ test: programs $(VENV)/.dev  ## all tests, with branch coverage (needs root for 
 	@$(PYTEST) --numprocesses $(WORKERS) $(ARGS) --cov
 
 .PHONY: e2e
-e2e: programs $(VENV)/.dev  ## the end-to-end tests alone, with the attacks on the metrics endpoint in full
-	@$(PYTEST) --numprocesses $(WORKERS) -o faulthandler_timeout=600 tests/e2e --full $(ARGS)
+e2e: programs $(VENV)/.dev  ## the end-to-end tests alone, in full, each fault RUNS=5 times; recovery times are printed
+	@$(PYTEST) --numprocesses $(WORKERS) -o faulthandler_timeout=600 tests/e2e --full --repeat $(RUNS) $(ARGS)
 
 .PHONY: chaos
-chaos: programs $(VENV)/.dev  ## kill the daemon ROUNDS=300 times at random moments (SEED=4), and let its disk fail
-	@$(PYTEST) -o faulthandler_timeout=0 tests/chaos --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
+chaos: programs $(VENV)/.dev  ## simulate SEEDS=100 from FIRST=0; kill the real daemon ROUNDS=300 times (SEED=4)
+	@PYTHONPATH=src $(PY) -m tests.chaos.simulation --seeds $(SEEDS) --first $(FIRST) --jobs $(WORKERS)
+	@$(PYTEST) -o faulthandler_timeout=0 tests/chaos --deselect tests/chaos/test_simulation.py --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.dev  ## what needs no running: lint, format, types, direction of imports
@@ -51,6 +59,10 @@ check: $(VENV)/.dev  ## what needs no running: lint, format, types, direction of
 .PHONY: bench
 bench: programs $(VENV)/.dev  ## measure the daemon (see README); as root, on a quiet machine
 	@$(PY) -m bench $(ARGS)
+
+.PHONY: soak
+soak: programs $(VENV)/.dev  ## the real daemon under load and faults for MINUTES=30 at RATE=1000; as root, on a quiet machine
+	@$(PY) -m bench.soak --minutes $(MINUTES) --rate $(RATE) --png build/soak.png $(ARGS)
 
 .PHONY: format
 format: $(VENV)/.dev  ## rewrite the code as `make check` wants it, where a program can
@@ -79,7 +91,7 @@ clean:  ## remove what the other targets made, the virtual environment too
 
 .PHONY: programs
 programs:
-	@$(SETUP) system $(VENV) redis-server ip openssl curl prometheus promtool nginx
+	@$(SETUP) system $(VENV) redis-server ip nft openssl curl prometheus promtool nginx
 
 # A copied tree brings its environment along, which still points at the tree that it was made for.
 ifneq ($(file <$(VENV)/.tree),$(CURDIR))

@@ -12,5 +12,7 @@ under test but its process, so that any implementation can be measured with the 
     stand.py        one run: namespace + Redis + daemon + links, synchronised
     events.py       scenarios with link events: drain, storm, paced, noise, latency
     footprint.py    scenarios without: startup, memory, idle
-    socketpair_memory.py   the one that looks inside: 100,000 ports without a kernel
+    socketpair.py   what looks inside: 100,000 ports without a kernel
+    scale.py        a scenario with those: how long everything takes
+    soak/           the daemon under load and faults for half an hour and more: ``python -m bench.soak``
 """

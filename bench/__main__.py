@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import endpoint, events, export, footprint, render, report, saving, warm
+from bench import endpoint, events, export, footprint, render, report, saving, scale, warm
 from bench.machine import assign_cores, describe
 from bench.process import DaemonError
 from bench.stand import OWN_COMMAND, Setup, Stand
@@ -31,6 +31,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Setup], dict[str, float]]]] = {
     "scrape": endpoint.scrape,
     "attack": endpoint.attack,
     "recording": endpoint.recording,
+    "scale": scale.scale,
 }
 # A load that is not this program's own; the figures would be worse for it.
 _BUSY_LOAD: Final = 0.5

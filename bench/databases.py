@@ -17,15 +17,18 @@ WARM_PATTERN: Final = f"__keyspace@{STATE_DB}__:{WARM_KEY}"
 PROBE_KEY: Final = "BENCH|probe"
 PROBE_PATTERN: Final = f"__keyspace@{STATE_DB}__:{PROBE_KEY}"
 
+# Of more ports one script would keep Redis from everybody else for too long.
+_AT_ONCE: Final = 5_000
 # What orchagent's ConsumerStateTable does with the keys that wait (never mind its 128 at a time).
 _POP: Final = """
-for _, key in ipairs(redis.call('SPOP', 'PORT_TABLE_KEY_SET', 1000000)) do
+for _, key in ipairs(redis.call('SPOP', 'PORT_TABLE_KEY_SET', ARGV[1])) do
   redis.call('SREM', 'PORT_TABLE_DEL_SET', key)
   local staged = '_PORT_TABLE:' .. key
   if redis.call('EXISTS', staged) == 1 then redis.call('RENAME', staged, 'PORT_TABLE:' .. key) end
 end
+return redis.call('SCARD', 'PORT_TABLE_KEY_SET')
 """
-# All ports at one instant, in one round trip.
+# All ports at one instant, in one round trip; more than ``_AT_ONCE`` in several.
 _READ: Final = """
 local rows = {}
 for i, name in ipairs(ARGV) do
@@ -55,7 +58,8 @@ def configure_ports(server: RedisServer, names: Iterable[str]) -> None:
 
 def pop_ports(server: RedisServer) -> None:
     """Play orchagent once: move what is staged for it into APPL_DB PORT_TABLE."""
-    server.client(APPL_DB).eval(_POP, 0)
+    while server.client(APPL_DB).eval(_POP, 0, str(_AT_ONCE)):
+        pass
 
 
 def config_done(server: RedisServer) -> bool:
@@ -70,7 +74,9 @@ def enable_warm_restart(server: RedisServer) -> None:
 
 def published(server: RedisServer, names: Sequence[str]) -> list[Row]:
     """state, admin_status, netdev_oper_status and mtu of each port in STATE_DB."""
-    return [(row[0], row[1], row[2], row[3]) for row in server.client(STATE_DB).eval(_READ, 0, *names)]
+    client = server.client(STATE_DB)
+    parts = (client.eval(_READ, 0, *names[start : start + _AT_ONCE]) for start in range(0, len(names), _AT_ONCE))
+    return [(row[0], row[1], row[2], row[3]) for part in parts for row in part]
 
 
 class _Connection:

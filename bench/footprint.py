@@ -4,7 +4,8 @@ import math
 import time
 from typing import Final
 
-from bench import databases, socketpair_memory
+from bench import databases
+from bench.socketpair import FIRST_MTU, PORTS, many_ports
 from bench.stand import OWN_COMMAND, Setup, Stand
 
 Figures = dict[str, float]
@@ -51,8 +52,21 @@ def memory(setup: Setup) -> Figures:
         stand.bring_up()
         figures["memory.2000"] = stand.daemon.resident_bytes() / 1e6
     if setup.command == OWN_COMMAND:
-        figures |= socketpair_memory.measure()
+        figures |= _many()
     return figures
+
+
+def _many() -> Figures:
+    """With 100,000 ports: at rest after the first sync, and at the highest while every port then changes."""
+    with many_ports(PORTS, metrics=False) as many:
+        many.start()
+        figures: Figures = {}
+        for mtu in (FIRST_MTU, FIRST_MTU + 1):
+            many.say(range(PORTS), mtu)
+            many.wait_for(mtu)
+            many.stand.calm()
+            figures.setdefault("memory.100000", many.stand.daemon.resident_bytes() / 1e6)
+        return figures | {"memory.100000_peak": many.stand.daemon.peak_bytes() / 1e6}
 
 
 def idle(setup: Setup) -> Figures:

@@ -114,6 +114,10 @@ class DaemonProcess:
         """SIGCONT."""
         self._process.send_signal(signal.SIGCONT)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
     def _state(self) -> str:
         return (self._proc / "stat").read_text().rpartition(")")[2].split()[0]
 

@@ -14,6 +14,7 @@ from portsyncd.metrics import (
     SYNC_DURATION_BUCKETS,
     Chronicle,
     Facts,
+    HealingFacts,
     Histogram,
     Metrics,
     PortCounters,
@@ -136,6 +137,9 @@ _FACTS: Final = Facts(
     storage={"port_state": True, "history": True},
     analysis=None,
     flap_penalties={},
+    healing=HealingFacts(
+        counts={"reconcile": 1}, last={"reconcile": 1_763_000_000.5}, memory_limit=512 << 20, reconcile_interval=300.0
+    ),
     web=WebFacts(
         handshake_failures={"no_certificate": 0, "expired": 0, "protocol": 0},
         certificate_expiries={"server": 1.8e9, "ca": 1.9e9},

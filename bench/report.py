@@ -89,11 +89,11 @@ def markdown(samples: Samples, machine: Mapping[str, str], runs: int) -> str:
     return "\n".join([*lines, "", END])
 
 
-def write_markdown(path: Path, text: str) -> None:
+def write_markdown(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Put the table between its two marks, where the file has them; else the file becomes the table."""
     old = path.read_text(encoding="utf-8") if path.exists() else ""
-    before, mark, rest = old.partition(BEGIN)
-    after = rest.partition(END)[2]
+    before, mark, rest = old.partition(begin)
+    after = rest.partition(end)[2]
     path.write_text(before + text + after if mark else text + "\n", encoding="utf-8")
 
 

@@ -47,10 +47,19 @@ class Setup:
 class Stand:
     """A context manager. Redis runs on entry, and CONFIG_DB holds ``names``; daemon and links come when asked for."""
 
-    def __init__(self, setup: Setup, names: Sequence[str], *, netlink: str = "", metrics: bool = True) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        names: Sequence[str],
+        *,
+        netlink: str = "",
+        metrics: bool = True,
+        start_seconds: float = _START_SECONDS,
+    ) -> None:
         """netlink: lines for the [netlink] section of the daemon's configuration. metrics: with the metrics endpoint,
-        which is how it is run unless somebody turns that off."""
+        which is how it is run unless somebody turns that off. start_seconds: so long it may take to start."""
         self._setup = setup
+        self._start_seconds = start_seconds
         self._netlink = netlink
         self._metrics = metrics
         self._stack = ExitStack()
@@ -137,13 +146,13 @@ class Stand:
 
     def _arrival(self, changes: databases.Notifications, what: str) -> float:
         """When the next of these notifications came; raises ``DaemonError`` if the daemon does not make it come."""
-        end = self.daemon.started_at + _START_SECONDS
+        end = self.daemon.started_at + self._start_seconds
         while time.perf_counter() < end:
             arrived = changes.wait(0.2)
             if arrived is not None:
                 return arrived
             self.daemon.check()
-        raise self.daemon.error(f"no {what} within {_START_SECONDS:g} s")
+        raise self.daemon.error(f"no {what} within {self._start_seconds:g} s")
 
     def bring_up(self, links: int | None = None) -> None:
         """Start the daemon, play orchagent, make the first ``links`` ports (all by default), wait until all is calm."""
@@ -162,7 +171,7 @@ class Stand:
             time.sleep(_CALM_WINDOW_SECONDS)
             return self.daemon.cpu_seconds() - before < _CALM_CPU_SECONDS
 
-        until(sleeps, _START_SECONDS, "the daemon comes to rest")
+        until(sleeps, self._start_seconds, "the daemon comes to rest")
 
     def stale(self) -> int:
         """How many ports of STATE_DB differ from the kernel, or are in one of the two only."""
