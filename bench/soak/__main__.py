@@ -72,8 +72,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the section between its two marks there")
     options = parser.parse_args(arguments)
-    if options.minutes <= 0 or options.rate < 0 or options.ports < 8 or options.fault_every <= 0:
-        parser.error("--minutes and --fault-every want more than 0, --rate at least 0, --ports at least 8")
+    if options.minutes <= 0 or options.rate < 0 or options.ports < 24 or options.fault_every <= 0:
+        parser.error("--minutes and --fault-every want more than 0, --rate at least 0, --ports at least 24")
     return options
 
 

@@ -18,7 +18,7 @@ SHORT = Plan(seconds=2, rate=500, ports=16, seed=3, row=1, warm_up=1, fault_ever
 
 def test_a_short_one_keeps_its_goals(tmp_path: Path) -> None:
     files = {option: tmp_path / f"soak.{option}" for option in ("json", "png", "markdown")}
-    arguments = ["--minutes", "0.1", "--ports", "16", "--fault-every", "1", "--seed", "5", "--max-growth", "100"]
+    arguments = ["--minutes", "0.1", "--ports", "24", "--fault-every", "1", "--seed", "5", "--max-growth", "100"]
     for option, path in files.items():
         arguments += [f"--{option}", str(path)]
     assert main(arguments) == 0

@@ -569,6 +569,8 @@ class Simulation:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is judged
             ended = error
         self.crasher.disarm()
+        # Redis reads what a process has left in a socket before it takes the next one's connection.
+        self.redis.deliver()
         self.daemon = self._send = None
         now = trio.current_time()
         self.trace.say(f"daemon: life {self.lives} ends{'' if ended is None else f': {_leaf(ended)}'}")
