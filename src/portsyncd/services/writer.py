@@ -37,7 +37,8 @@ from portsyncd.model.mailbox import Taken
 from portsyncd.model.reconcile import RECONCILE, Reconciliation
 from portsyncd.model.retry import Backoff
 from portsyncd.model.sync import PortSync
-from portsyncd.model.warm import InitialSync, Phase
+from portsyncd.model.warm import Phase
+from portsyncd.services.bulletin import Bulletin
 from portsyncd.services.inbox import Inbox
 from portsyncd.services.tally import Tally
 from portsyncd.wire import schema
@@ -47,9 +48,6 @@ log = get_logger()
 LOOK_SECONDS = 1.0
 # While a CONFIG_DB that is being loaded keeps everything waiting.
 _CONFIG_LOOK_SECONDS = 0.25
-# Ports that wait are named in the log after so many seconds, and again after twice as many.
-_FIRST_REMINDER_SECONDS = 10.0
-_NAMES_IN_A_LINE = 8
 _RECENT = 1024
 # Changes that are passed on before other tasks may run.
 _CHANGES_PER_TURN = 1024
@@ -183,8 +181,7 @@ class Writer:
         self._latencies: deque[float] = deque(maxlen=_RECENT)
         self._tally = Tally()
         self._poll_at = 0.0
-        self._reminded_at = float("inf")
-        self._reminder = _FIRST_REMINDER_SECONDS
+        self._bulletin = Bulletin(sync)
         self._told = Announcer()
         self._told.changed("redis", "not connected yet")
         self.first_sync = trio.Event()
@@ -353,10 +350,7 @@ class Writer:
         self._sessions += 1
         self._waited = False
         if anew:
-            self._reminder = _FIRST_REMINDER_SECONDS
-            self._reminded_at = trio.current_time()
-            if self.sync.generation.remark:
-                log.warning(self.sync.generation.remark)
+            self._bulletin.begin_generation(trio.current_time())
         await self._settle_log_level(store, snapshot)
         if not first:
             self._kernel.request_resync(GENERATION if anew else RECONNECT, self.sync.unproven())
@@ -436,9 +430,7 @@ class Writer:
                     self._latencies.extend(self._tally.done(taken, trio.current_time(), began))
                 if not self._inbox:
                     self._idle.set()
-                self._tell_progress()
-                self._tell_findings()
-                self._tell_milestone()
+                self._note_progress()
                 with trio.move_on_at(next_look):
                     await self._inbox.wait()
         except StoreError as problem:
@@ -447,6 +439,18 @@ class Writer:
             if self.sync.dumped:
                 self._tally.broke_off()
         return self._failure
+
+    def _note_progress(self) -> None:
+        """Tell whoever waits for it, and the operator, how far it is."""
+        first = self.sync.in_sync and not self.first_sync.is_set()
+        if first:
+            self.first_sync.set()
+        self._bulletin.tell(first=first)
+        initial = self.sync.generation.initial
+        reached = (initial.phase, initial.updated, self._tally.certified_sync_at, self.first_sync.is_set())
+        if self._told.changed("milestone", reached):
+            self.milestone.set()
+            self.milestone = trio.Event()
 
     async def _probe(self, store: Store, seconds: float) -> None:
         """A round trip on every connection, within so much time."""
@@ -512,7 +516,7 @@ class Writer:
             self._poll_at = now + _POLL_SECONDS
             self.sync.poll_pending()
         self.sync.generation.out_of_time(now)
-        self._remind(now)
+        self._bulletin.remind(now)
 
     async def _carry_out_all(self, store: Store) -> None:
         while (command := self.sync.next()) is not None:
@@ -571,66 +575,3 @@ class Writer:
         except FileError as problem:
             if self._told.changed("old links", str(problem)):
                 log.warning("a restart before PortInitDone would adopt old links", problem=str(problem))
-
-    # ---- what the operator is told
-
-    def _tell_findings(self) -> None:
-        """Each difference once, the first few of a run."""
-        findings = self.sync.take_findings()
-        if findings is None:
-            return
-        for port, kind, held, wanted, cause, _ in findings.first:
-            log.warning("Redis differed", port=port, kind=kind.value, held=held, wanted=wanted, cause=cause)
-        for contested in findings.contested:
-            log.warning(
-                "an entry comes back wrong again and again: it is left as it is until the kernel has news of the port, or for "
-                "an hour",
-                port=contested.port,
-                kind=contested.kind.value,
-                times=contested.times,
-            )
-        if findings.calmed:
-            log.info("no longer contested", ports=findings.calmed)
-        (log.info if findings.found else log.debug)(
-            "Redis compared with the kernel" if findings.complete else "Redis compared in part: the session ended",
-            differences=findings.found,
-        )
-
-    def _tell_progress(self) -> None:
-        sync, initial = self.sync, self.sync.generation.initial
-        if self._told.changed("initial sync", initial.ended) and initial.ended is not None:
-            self._tell_end(initial)
-        if not sync.in_sync:
-            return
-        if not self.first_sync.is_set():
-            self.first_sync.set()
-            log.info("in sync", **sync.counts(), expected=len(sync.expected))
-        if self._told.changed("initialized", (sync.generation.id, sync.generation.initialized)):
-            if sync.generation.initialized:
-                log.info("PortInitDone is out", generation=sync.generation.id)
-
-    def _tell_milestone(self) -> None:
-        initial = self.sync.generation.initial
-        reached = (initial.phase, initial.updated, self._tally.certified_sync_at, self.first_sync.is_set())
-        if self._told.changed("milestone", reached):
-            self.milestone.set()
-            self.milestone = trio.Event()
-
-    def _tell_end(self, initial: InitialSync) -> None:
-        (log.info if initial.phase is Phase.COMPLETE else log.warning)(
-            f"initial sync {initial.phase}",
-            start="warm" if initial.warm else "cold",
-            ports=sum(port.link is not None for port in self.sync.ports.values()),
-            differences=initial.differences,
-            seconds=round((initial.ended or 0.0) - (initial.began or 0.0), 3),
-        )
-
-    def _remind(self, now: float) -> None:
-        """Name the ports that PortInitDone waits for, rarer and rarer."""
-        if self.sync.generation.initialized or now - self._reminded_at < self._reminder:
-            return
-        self._reminded_at, self._reminder = now, 2 * self._reminder
-        awaited = self.sync.awaited()
-        if awaited:
-            named = [f"{port.name} for {now - port.since:.0f} s: {port.reason}" for port in awaited[:_NAMES_IN_A_LINE]]
-            log.warning("PortInitDone waits", ports=len(awaited), first=named)
