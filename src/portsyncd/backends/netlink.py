@@ -241,6 +241,7 @@ class NetlinkSource:
         try:
             yield question
         except BaseException:
+            # Whatever stopped it, a cancellation too: an answer may still be on its way.
             question.close()
             raise
         if self._events is None or self._spare is not None:
