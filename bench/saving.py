@@ -13,12 +13,12 @@ import trio
 from bench import databases
 from bench.stand import Setup
 from portsyncd.backends.kept import KeptFile
-from portsyncd.config import WarmRestartConfig
 from portsyncd.model.generation import Policy
 from portsyncd.model.links import Link
 from portsyncd.model.port import Port
 from portsyncd.model.retry import Backoff
 from portsyncd.model.sync import PortSync
+from portsyncd.options import WarmRestartConfig
 from portsyncd.services.flapbook import FlapBook
 from portsyncd.services.inbox import Inbox
 from portsyncd.services.keeper import Keeper

@@ -19,6 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("wire",),
     ("model", "analytics"),
     ("rules", "toml"),  # what config is made of
+    ("options",),
     ("backends.base", "metrics", "config", "logs", "tls"),
     ("services", "web", "jobs"),
     ("inputs",),

@@ -54,6 +54,7 @@ REFUSED = [
     (rules.Number(0.1, 60), 0.09, "from 0.1 to 60"),
     (rules.Number(0.1, 60), math.nan, "from 0.1 to 60"),
     (rules.Number(0.1, 60), math.inf, "from 0.1 to 60"),
+    (rules.Number(0.01, 31536000), -1, "from 0.01 to 31536000"),
     (rules.Number(0, 1), True, "number"),
     (rules.Number(0, 1), "1", "number"),
     (rules.Choice(("a", "b")), "A", '"a", "b"'),

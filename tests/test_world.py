@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from portsyncd.config import Config, DatabaseConfig, MetricsConfig, WarmRestartConfig
+from portsyncd.config import Config
 from portsyncd.metrics import Metrics
+from portsyncd.options import DatabaseConfig, MetricsConfig, WarmRestartConfig
 from portsyncd.world import Machine
 from tests.ops.catalogue import just_started
 

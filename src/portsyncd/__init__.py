@@ -9,7 +9,8 @@ shell that waits, asks the core, and carries out the answer. Lowest layer first;
     analytics/   pure: what is kept of the past, and what follows from it: rates, trends, anomalies, flapping ports
     toml.py      TOML with line numbers
     rules.py     what the value of a configuration key may be
-    config.py    every key with its default, rule and meaning; flags, environment, file -> Config
+    options.py   every key of the configuration: default, rule, meaning, why one would change it
+    config.py    flags, environment, file -> Config; where the databases are
     logs.py      the log's form, and its level, which can change at any time
     metrics/     the catalogue: every metric's name, type, labels, unit and help; how a scrape is rendered
     tls/         the TLS profile: certificates read, judged and made; contexts, self-test, why a handshake failed
@@ -20,7 +21,7 @@ shell that waits, asks the core, and carries out the answer. Lowest layer first;
     inputs.py    what the files hold that the configuration names: databases, access, certificates
     world.py     what lies outside the process: the machine, as far as the daemon has to do with it
     daemon.py    puts the services together on a world: their tree, signals
-    cli/         the commands, what they print, the reference in docs/
+    cli/         the commands, what they print; what is made of them and the keys: reference, manual page, example
     __main__.py  python -m portsyncd
     testing/     shipped fakes, builders and stands: links, Redis, orchagent, the daemon as a process
 

@@ -1,8 +1,7 @@
-"""The configuration: what keys there are, and how their values come from flags, environment, file and defaults.
+"""The configuration: how the values of its keys come from flags, environment, file and defaults.
 
-Each key is one field of one dataclass: name, default, rule and meaning stand there and nowhere else. ``parse`` is
-pure; ``load`` and ``read_databases`` read files and nothing more. All three raise ``ConfigError`` with every problem
-that they found.
+What keys there are is said in ``options.py``. ``parse`` is pure; ``load`` and ``read_databases`` read files and
+nothing more. All three raise ``ConfigError`` with every problem that they found.
 """
 
 import re
@@ -12,227 +11,24 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from portsyncd import rules, toml
+from portsyncd import toml
 from portsyncd.errors import ConfigError
+from portsyncd.options import (
+    DaemonConfig,
+    DatabaseConfig,
+    HealthConfig,
+    MetricsConfig,
+    NetlinkConfig,
+    PerformanceConfig,
+    SelfHealingConfig,
+    WarmRestartConfig,
+)
 from portsyncd.wire import database_config as databases
 from portsyncd.wire.schema import APPL_DB, CONFIG_DB, STATE_DB
 
 DEFAULT_FILE: Final = "/etc/sonic/portsyncd.conf"
 ENVIRONMENT_PREFIX: Final = "PORTSYNCD_"
-LOG_LEVELS: Final = ("debug", "info", "notice", "warning", "error")
-EXISTING_LINKS: Final = ("auto", "adopt", "reset")
-EXPORT_FORMATS: Final = ("prometheus", "json", "both")
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
-
-
-def _key(default: Any, rule: rules.Rule, meaning: str) -> Any:
-    return field(default_factory=lambda: default, metadata={"rule": rule, "meaning": meaning})
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonConfig:
-    """The process as a whole."""
-
-    enabled: bool = _key(
-        True, rules.Flag(), "false: stays up and does nothing (in SONiC's container any exit restarts everything)"
-    )
-    exit_to_restart: bool = _key(
-        False,
-        rules.Flag(),
-        "true where a manager restarts this daemon alone: an exhausted restart budget ends it, and so does memory beyond "
-        "self_healing.memory_limit_mb that cannot be given back",
-    )
-    log_level: str = _key("info", rules.Choice(LOG_LEVELS), "the least urgent lines that are logged")
-    log_format: str = _key(
-        "auto",
-        rules.Choice(("auto", "text", "json")),
-        "auto: for the journal under systemd, in colour on a terminal, else as text; json: one object a line",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseConfig:
-    """Where Redis is and how it is spoken to."""
-
-    redis_host: str = _key("127.0.0.1", rules.Host(), "Redis over TCP, for all databases")
-    redis_port: int = _key(6379, rules.Whole(1, databases.MAX_PORT), "TCP port of Redis")
-    unix_socket_path: str = _key("", rules.SOCKET_PATH, "Redis over this Unix socket; wins over host and port")
-    database_config: str = _key(
-        "/var/run/redis/sonic-db/database_config.json",
-        rules.Path(),
-        "SONiC's own list of databases; read where it exists, says what the keys here leave open",
-    )
-    namespace: str = _key(
-        "",
-        rules.Text(),
-        "on a switch with several ASICs: which one, as database_global.json beside database_config names it",
-    )
-    appl_db_number: int = _key(0, rules.Whole(0, 1024), "number of APPL_DB")
-    config_db_number: int = _key(4, rules.Whole(0, 1024), "number of CONFIG_DB")
-    state_db_number: int = _key(6, rules.Whole(0, 1024), "number of STATE_DB")
-    redis_endpoints: Mapping[str, databases.Endpoint] = _key(
-        {}, rules.Endpoints(), "databases that live in an instance of their own; wins over all other keys"
-    )
-    username: str = _key("", rules.Text(), "Redis user (ACL); empty: the default user")
-    password_file: str = _key("", rules.Path(), "file whose first line is the password; a password never stands here")
-    tls: bool = _key(False, rules.Flag(), "TLS to Redis; TCP only")
-    tls_ca: str = _key("", rules.Path(), "certificates to trust for tls; empty: those of the system")
-    connection_timeout_secs: float = _key(2.0, rules.Number(0.1, 60), "deadline of a connection and of one request")
-    retry_max_secs: float = _key(
-        5.0, rules.Number(0.1, 300), "longest pause between attempts to connect; on this machine at most 0.5"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class NetlinkConfig:
-    """How the kernel is listened to, and which of its links are ports."""
-
-    receive_buffer_bytes: int = _key(
-        33554432, rules.Whole(65536, 1073741824), "receive buffer asked for; the kernel may grant less"
-    )
-    port_prefixes: tuple[str, ...] = _key(
-        ("Ethernet", "PortChannel"), rules.Prefixes(), "links whose names begin so are followed"
-    )
-    existing_links: str = _key(
-        "auto",
-        rules.Choice(EXISTING_LINKS),
-        "links found at a cold start: reset sets them down and ignores them, adopt keeps them, auto decides",
-    )
-    run_dir: str = _key("/run/portsyncd", rules.Path(optional=False), "folder where the list of old links is kept")
-
-
-@dataclass(frozen=True, slots=True)
-class PerformanceConfig:
-    """Bounds; beyond the last two the daemon reports itself as degraded."""
-
-    max_event_queue: int = _key(100000, rules.Whole(1, 1000000), "bound of the mailbox, in ports")
-    max_latency_us: int = _key(
-        10000,
-        rules.Whole(1, 10000000),
-        "degraded when one event of a hundred takes longer than this to Redis, for 3 minutes",
-    )
-    min_success_rate: float = _key(99.0, rules.Number(0, 100), "degraded below this share of writes, in percent")
-
-
-@dataclass(frozen=True, slots=True)
-class WarmRestartConfig:
-    """Warm restart, and what is kept of the ports over any restart."""
-
-    enabled: bool = _key(True, rules.Flag(), "false: every start is a cold one, whatever STATE_DB says")
-    eoiu_timeout_secs: float = _key(
-        10.0, rules.Number(1, 9999), "a first sync that takes longer is completed and counted as a timeout"
-    )
-    state_file: str = _key(
-        "/var/lib/sonic/portsyncd/port_state.json",
-        rules.Path(),
-        "what a restart has to know of the ports is kept here, with its backups beside it; empty: nowhere",
-    )
-    save_interval_secs: float = _key(30.0, rules.Number(1, 86400), "it is saved so often, where something changed")
-    max_backups: int = _key(10, rules.Whole(0, 1000), "earlier states that are kept, should the newest be damaged")
-    max_age_secs: float = _key(604800.0, rules.Number(1, 31536000), "a saved state that is older is not trusted")
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsConfig:
-    """The metrics endpoint: Prometheus over mutual TLS 1.3, on IPv6. There is no way to serve it without."""
-
-    enabled: bool = _key(True, rules.Flag(), "false: no endpoint, and no certificates are needed")
-    listen: str = _key("[::1]:9090", rules.ListenAddress(), "where it listens; [::] for all of IPv6")
-    cert: str = _key(
-        "/etc/portsyncd/metrics/server.crt", rules.Path(optional=False), "the server's certificate, then its chain; PEM"
-    )
-    key: str = _key(
-        "/etc/portsyncd/metrics/server.key",
-        rules.Path(optional=False),
-        "its private key; PEM without a passphrase, readable by the service alone",
-    )
-    ca: str = _key(
-        "/etc/portsyncd/metrics/ca.crt", rules.Path(optional=False), "certificates that sign clients' certificates; PEM"
-    )
-    client_allowed_sans: tuple[str, ...] = _key(
-        (), rules.Names(), "clients whose certificate has one of these subject alternative names; empty: all of the CA"
-    )
-    storage_path: str = _key(
-        "/var/lib/sonic/portsyncd/metrics",
-        rules.Path(),
-        "folder for what outlives a restart: counters, history, the export; empty: none of it is kept",
-    )
-    save_interval_secs: float = _key(
-        300.0,
-        rules.Number(1, 86400),
-        "metrics are exported, and counters looked at, so often; counters that change are saved at once",
-    )
-    sample_interval_secs: float = _key(30.0, rules.Number(1, 3600), "the history gets one sample in so many seconds")
-    retention_days: float = _key(30.0, rules.Number(0.01, 3650), "history older than this is deleted")
-    max_file_size_mb: int = _key(
-        100, rules.Whole(1, 100000), "history larger than this loses its oldest part, whatever its age"
-    )
-    export_format: str = _key(
-        "prometheus",
-        rules.Choice(EXPORT_FORMATS),
-        "files made in storage_path: portsyncd.prom for node_exporter's textfile collector, portsyncd.json, or both",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class HealthConfig:
-    """Beyond these the daemon reports itself as unhealthy."""
-
-    max_stall_seconds: float = _key(
-        10.0, rules.Number(1, 3600), "unhealthy when waiting events do not move for so long although Redis answers"
-    )
-    max_failure_rate_percent: float = _key(
-        5.0, rules.Number(0, 100), "unhealthy above this share of recent port writes that failed"
-    )
-    min_port_sync_rate: float = _key(
-        90.0,
-        rules.Number(0, 100),
-        "unhealthy below this share of publishable ports that Redis holds as the kernel says",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class SelfHealingConfig:
-    """What the daemon looks after by itself, and which kinds of healing it may use. Found faults are healed at once."""
-
-    enabled: bool = _key(
-        True,
-        rules.Flag(),
-        "false: nothing is probed, compared or healed by itself; a service that fails is rebuilt all the same",
-    )
-    check_interval_secs: float = _key(
-        2.0,
-        rules.Number(0.1, 60),
-        "connections, memory, disks and clocks are looked at so often; a dead connection is found within this and "
-        "probe_timeout_secs",
-    )
-    probe_timeout_secs: float = _key(
-        1.5, rules.Number(0.1, 30), "a connection that does not answer a probe within this is given up and made anew"
-    )
-    reconcile_interval_secs: float = _key(
-        300.0,
-        rules.Number(1, 86400),
-        "all links are read anew so often, and all entries in Redis compared with them; SIGUSR2 does it now",
-    )
-    memory_limit_mb: int = _key(
-        512,
-        rules.Whole(64, 1048576),
-        "resident memory beyond this is given back as far as possible; what does not help is reported as degraded",
-    )
-    memory_growth_mb_per_hour: float = _key(
-        16.0, rules.Number(0.1, 100000), "memory that grows faster than this, over hours, is treated in the same way"
-    )
-    heal_redis: bool = _key(True, rules.Flag(), "false: connections to Redis are not probed")
-    heal_netlink: bool = _key(True, rules.Flag(), "false: the netlink sockets are not probed")
-    heal_reconcile: bool = _key(True, rules.Flag(), "false: Redis is compared on demand only (SIGUSR2)")
-    heal_memory: bool = _key(True, rules.Flag(), "false: memory that is too much is reported, and not given back")
-    heal_stall: bool = _key(
-        True, rules.Flag(), "false: a reader or writer that does not move is reported, and not begun anew"
-    )
-    heal_disk: bool = _key(True, rules.Flag(), "false: the history is not held back where a disk is nearly full")
-    heal_certificates: bool = _key(
-        True, rules.Flag(), "false: certificates that are about to expire are not read again by themselves"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +57,7 @@ class Override(NamedTuple):
 
 
 def sections() -> dict[str, type[Any]]:
-    """The dataclass of each section. Of each of its ``fields``, ``metadata`` holds ``rule`` and ``meaning``."""
+    """The dataclass of each section. Of each of its ``fields``, ``metadata`` holds ``rule``, ``meaning`` and ``why``."""
     types = ((each.name, each.type) for each in fields(Config))
     return {name: each for name, each in types if isinstance(each, type) and is_dataclass(each)}
 

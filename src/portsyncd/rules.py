@@ -93,7 +93,7 @@ class Number(Rule):
 
     @property
     def allowed(self) -> str:
-        return f"a number from {self.low:g} to {self.high:g}"
+        return f"a number from {self.low:.15g} to {self.high:.15g}"
 
     def check(self, value: object, _environ: Mapping[str, str], /) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:

@@ -312,6 +312,12 @@ def test_help_teaches(flag: str) -> None:
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
+def test_help_of_run_says_what_to_do_under_systemd() -> None:
+    text = invoke("run", "--help").stdout
+    for part in ("systemctl reload", "journalctl -u portsyncd", "SIGHUP", "SIGUSR1", "SIGUSR2", "CAP_NET_ADMIN"):
+        assert part in text
+
+
 @pytest.mark.parametrize("command", sorted(cli.commands))
 def test_every_command_has_help(command: str) -> None:
     result = invoke(command, "--help")

@@ -1,18 +1,24 @@
-"""The reference in docs/ says what the code says."""
+"""The reference in docs/ and the template in ops/ say what the code says."""
 
 from pathlib import Path
 
 import pytest
 
-from portsyncd.cli import reference
+from portsyncd.cli import example, reference
 from portsyncd.config import sections, variable
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+TREE = Path(__file__).parents[2]
+DOCUMENT = TREE / reference.DOCUMENT
+RUN = "run: python -m portsyncd.cli.reference"
 
 
 def test_the_document_is_up_to_date() -> None:
     text = DOCUMENT.read_text("utf-8")
-    assert text == reference.update(text), "run: python -m portsyncd.cli.reference docs/configuration.md"
+    assert text == reference.update(text), RUN
+
+
+def test_the_template_is_up_to_date() -> None:
+    assert (TREE / reference.TEMPLATE).read_text("utf-8") == example.text(), RUN
 
 
 def test_the_document_has_every_part_once() -> None:
@@ -27,6 +33,12 @@ def test_every_key_is_in_the_table() -> None:
         part = table.partition(f"### [{name}]")[2].partition("###")[0]
         for key in section.__dataclass_fields__:
             assert f"| `{key} = " in part
+
+
+def test_a_bar_does_not_end_a_cell() -> None:
+    for line in DOCUMENT.read_text("utf-8").splitlines():
+        if line.startswith("| `"):
+            assert line.replace("\\|", "").count("|") in {3, 5}
 
 
 def test_variables_that_the_document_mentions_exist() -> None:

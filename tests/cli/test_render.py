@@ -3,7 +3,7 @@
 import json
 
 from portsyncd import errors
-from portsyncd.cli import render
+from portsyncd.cli import facts, render
 from portsyncd.config import parse
 from portsyncd.wire.database_config import Database, Endpoint
 
@@ -62,5 +62,8 @@ def test_other_errors_speak_for_themselves() -> None:
 
 def test_every_exit_code_of_an_error_is_explained() -> None:
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
-    assert set(render.EXIT_CODES) == codes
-    assert render.exit_codes().count("\n") == len(codes) - 1
+    assert set(facts.EXIT_CODES) == codes
+
+
+def test_columns_are_aligned() -> None:
+    assert render.columns({1: "one", "three": "two"}, 6) == "  1      one\n  three  two"

@@ -14,8 +14,9 @@ import click
 from portsyncd import toml
 from portsyncd.cli import render
 from portsyncd.cli.cert_files import CERT_MODE, KEY_MODE, NewFile, existing, write_set
-from portsyncd.config import DEFAULT_FILE, MetricsConfig, load
+from portsyncd.config import DEFAULT_FILE, load
 from portsyncd.errors import EXIT_CONFIG, EXIT_OK, ConfigError
+from portsyncd.options import MetricsConfig
 
 if TYPE_CHECKING:
     from portsyncd.tls.authority import Authority, Issued

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from portsyncd import __version__
-from portsyncd.cli import render
+from portsyncd.cli import facts, render
 from portsyncd.cli.analytics import analytics
 from portsyncd.cli.certs import certs
-from portsyncd.config import DEFAULT_FILE, EXISTING_LINKS, LOG_LEVELS, Config, Override, load, read_databases
+from portsyncd.cli.installed import completion, config_example
+from portsyncd.config import DEFAULT_FILE, Config, Override, load, read_databases
 from portsyncd.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNEXPECTED, EXIT_USAGE, ConfigError, PortsyncdError
+from portsyncd.options import EXISTING_LINKS, LOG_LEVELS
 from portsyncd.wire.database_config import Endpoint, parse_endpoint
 
 _LIBRARIES: Final = (
@@ -33,23 +36,31 @@ _LIBRARIES: Final = (
 )
 _HELP: Final = {"help_option_names": ["-h", "--help"]}
 
+# For the completion of shells; whether a path is good is seen where it is used.
+_FILE: Final = click.Path(readable=False)
+
 _EPILOG: Final = f"""\b
 Examples:
-  portsyncd                              run with {DEFAULT_FILE}
-  portsyncd --log-level debug            run's flags work without its name
-  portsyncd run --redis-socket /r.sock   Redis on a Unix socket
-  portsyncd check-config my.conf         is it correct, what would be used
-  portsyncd certs make certs             certificates for the metrics endpoint
-  portsyncd analytics --since 7d         what the past week says
+{render.columns(facts.EXAMPLES, 38)}
 \b
 Configuration: flags win over environment, file, default.
-  {DEFAULT_FILE}            TOML; need not exist
+  {DEFAULT_FILE:<38} TOML; need not exist
   PORTSYNCD_<SECTION>_<KEY>              any key of the file, such as
                                          PORTSYNCD_DAEMON_LOG_LEVEL=debug
   NO_COLOR                               no colours in the log on a terminal
 \b
 Exit codes:
-{render.exit_codes()}
+{render.columns(facts.EXIT_CODES, 3)}
+\b
+More: portsyncd COMMAND --help; portsyncd(8), where it is installed.
+"""
+
+_RUN_EPILOG: Final = """\b
+Under systemd:
+  systemctl start portsyncd    returns once the first sync is over
+  systemctl status portsyncd   says how many ports are in sync or awaited
+  systemctl reload portsyncd   log level and certificates, without a restart
+  journalctl -u portsyncd      the log; why it did not start stands there
 """
 
 
@@ -58,9 +69,17 @@ class Program(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
-        if not args or (args[0].startswith("-") and args[0] not in own):
+        # Where a shell completes the first word (resilient_parsing), it may become any command.
+        if (not args and not ctx.resilient_parsing) or (args and args[0].startswith("-") and args[0] not in own):
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """What a shell may complete the first word to: a command, or an option of our own or of ``run``."""
+        items = super().shell_complete(ctx, incomplete)
+        own = {item.value for item in items}
+        flags = run.shell_complete(click.Context(run, parent=ctx), incomplete)
+        return [*items, *(item for item in flags if item.value not in own)]
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line and exit. Click's own way ends a wrong command line with 2."""
@@ -105,30 +124,30 @@ def cli() -> None:
     """
 
 
-cli.add_command(certs)
-cli.add_command(analytics)
+for _command in (certs, analytics, config_example, completion):
+    cli.add_command(_command)
 
 
-@cli.command()
-@click.option("--config", metavar="FILE", help=f"Configuration file instead of {DEFAULT_FILE}; must exist.")
+@cli.command(epilog=_RUN_EPILOG)
+@click.option("--config", metavar="FILE", type=_FILE, help=f"Configuration file instead of {DEFAULT_FILE}; must exist.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="Least urgent lines that are logged.")
-@click.option("--redis-socket", metavar="PATH", help="Redis on this Unix socket.")
+@click.option("--redis-socket", metavar="PATH", type=_FILE, help="Redis on this Unix socket.")
 @click.option("--redis", metavar="HOST:PORT", callback=_tcp, help="Redis over TCP; an IPv6 address as [V6]:PORT.")
 @click.option("--namespace", metavar="NAME", help="On a switch with several ASICs: which one, as in asic0.")
 @click.option("--existing-links", type=click.Choice(EXISTING_LINKS), help="What to do with links of an earlier life.")
-@click.option("--state-file", metavar="PATH", help="Where the state of the ports is kept over restarts.")
+@click.option("--state-file", metavar="PATH", type=_FILE, help="Where the state of the ports is kept over restarts.")
 @click.option("--metrics-enabled", type=click.Choice(("true", "false")), help="Whether there is a metrics endpoint.")
 @click.option("--metrics-addr", metavar="[V6]:PORT", help="Where the metrics endpoint listens.")
-@click.option("--metrics-cert", metavar="PATH", help="The endpoint's certificate.")
-@click.option("--metrics-key", metavar="PATH", help="Its private key.")
-@click.option("--metrics-ca", metavar="PATH", help="Certificates that sign clients' certificates.")
+@click.option("--metrics-cert", metavar="PATH", type=_FILE, help="The endpoint's certificate.")
+@click.option("--metrics-key", metavar="PATH", type=_FILE, help="Its private key.")
+@click.option("--metrics-ca", metavar="PATH", type=_FILE, help="Certificates that sign clients' certificates.")
 @click.option("--validate-config", is_flag=True, help="Only check the configuration, as check-config does.")
 def run(config: str | None, *, validate_config: bool, **flags: Any) -> int:
     """Run the daemon until SIGTERM or SIGINT.
 
     It stays in the foreground and logs to standard error. Setting links down and a large receive buffer need
     CAP_NET_ADMIN. SIGHUP reads the log level and the certificates again; SIGUSR1 ends the wait for ports that hold
-    PortInitDone back.
+    PortInitDone back; SIGUSR2 compares all that Redis holds with the kernel, now.
 
     Metrics are served to clients with a certificate only: `portsyncd certs make` makes a set to begin with.
     """
@@ -143,14 +162,17 @@ def run(config: str | None, *, validate_config: bool, **flags: Any) -> int:
 
 
 @cli.command("check-config")
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check_config(file: str | None, *, as_json: bool) -> int:
     """Check the configuration and show it.
 
-    FILE is the default file if left out; the environment counts too. Each value is shown with where it comes from.
-    All problems are reported at once, on standard error, with exit code 78. Certificates that `run` would refuse on
-    this machine are named, and change nothing about the exit code; `portsyncd certs check` shows them.
+    FILE is the default file if left out. The environment counts too: yours, not that of a systemd unit. Each value is
+    shown with where it comes from. All problems are reported at once, on standard error, with exit code 78.
+    Certificates that `run` would refuse on this machine are named, and change nothing about the exit code; `portsyncd
+    certs check` shows them.
+
+    A running daemon takes the log level on SIGHUP (systemctl reload portsyncd), everything else at its next start.
     """
     return _check(lambda: load(file, os.environ, {}), source=file or DEFAULT_FILE, as_json=as_json)
 

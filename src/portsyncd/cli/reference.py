@@ -1,10 +1,10 @@
-"""The generated parts of ``docs/configuration.md``: ``python -m portsyncd.cli.reference docs/configuration.md``.
+"""What the tree says of the configuration is made here: ``python -m portsyncd.cli.reference``, at the root of the tree.
 
-Each part stands between ``<!-- generated: name -->`` and ``<!-- end -->``. A test holds the file to what this makes.
+That writes the template of the configuration file as a whole, and the generated parts of the reference, each of which
+stands between ``<!-- generated: name -->`` and ``<!-- end -->``. A test holds both files to what this makes.
 """
 
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,14 +14,18 @@ from typing import Final
 import click
 
 from portsyncd import toml
-from portsyncd.cli import main, render
+from portsyncd.cli import example, facts, main
 from portsyncd.config import sections
+
+DOCUMENT: Final = Path("docs/configuration.md")
+TEMPLATE: Final = Path("ops/portsyncd.conf.example")
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def keys() -> str:
-    """One table a section: key and default, what is allowed, what it means."""
+    """One table a section: key and default, what is allowed, what it means, why one would change it."""
+    head = ("key and default", "allowed", "meaning", "why change it")
     parts = []
     for name, section in sections().items():
         rows = [
@@ -29,10 +33,11 @@ def keys() -> str:
                 f"`{key.name} = {toml.show(getattr(section(), key.name))}`",
                 key.metadata["rule"].allowed,
                 key.metadata["meaning"],
+                key.metadata["why"],
             )
             for key in fields(section)
         ]
-        parts.append(f"### [{name}]\n\n{section.__doc__}\n\n{_table(('key and default', 'allowed', 'meaning'), rows)}")
+        parts.append(f"### [{name}]\n\n{section.__doc__}\n\n{_table(head, rows)}")
     return "\n\n".join(parts)
 
 
@@ -42,17 +47,22 @@ def flags() -> str:
     for parameter in main.run.params:
         if isinstance(parameter, click.Option):
             value = f" {parameter.make_metavar(click.Context(main.run))}" if not parameter.is_flag else ""
-            rows.append((f"`{parameter.opts[0]}{value}`".replace("|", "\\|"), parameter.help or ""))
+            rows.append((f"`{parameter.opts[0]}{value}`", parameter.help or ""))
     return _table(("flag of run", "meaning"), rows)
 
 
-def exit_codes() -> str:
-    """The exit codes."""
-    return _table(("code", "meaning"), [(str(code), meaning) for code, meaning in render.EXIT_CODES.items()])
-
-
 PARTS: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
-    {"keys": keys, "flags": flags, "exit_codes": exit_codes}
+    {
+        "keys": keys,
+        "flags": flags,
+        "signals": lambda: _table(("signal", "meaning"), list(facts.SIGNALS.items())),
+        "environment": lambda: _table(
+            ("variable", "meaning"), [(f"`{name}`", meaning) for name, meaning in facts.ENVIRONMENT.items()]
+        ),
+        "exit_codes": lambda: _table(
+            ("code", "meaning"), [(str(code), meaning) for code, meaning in facts.EXIT_CODES.items()]
+        ),
+    }
 )
 
 
@@ -62,9 +72,11 @@ def update(text: str) -> str:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
+    # A bar ends a cell, also within backquotes.
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *cells))
 
 
 if __name__ == "__main__":
-    document = Path(sys.argv[1])
-    document.write_text(update(document.read_text("utf-8")), "utf-8")
+    DOCUMENT.write_text(update(DOCUMENT.read_text("utf-8")), "utf-8")
+    TEMPLATE.write_text(example.text(), "utf-8")

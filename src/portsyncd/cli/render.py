@@ -3,23 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from portsyncd import errors, toml
 from portsyncd.config import Config, sections
 from portsyncd.wire.database_config import Database
-
-EXIT_CODES: Final = MappingProxyType(
-    {
-        errors.EXIT_OK: "clean stop (SIGTERM, SIGINT), or the command did what it should",
-        errors.EXIT_UNEXPECTED: "unexpected error",
-        errors.EXIT_USAGE: "wrong command line",
-        errors.EXIT_UNAVAILABLE: "a service beyond its restart budget, or memory beyond its limit",
-        errors.EXIT_NO_PERMISSION: "no permission",
-        errors.EXIT_CONFIG: "wrong configuration",
-    }
-)
 
 
 def config_text(
@@ -100,6 +88,6 @@ def json_text(document: Any) -> str:
     return json.dumps(document, indent=2, default=str)
 
 
-def exit_codes() -> str:
-    """The exit codes, one a line."""
-    return "\n".join(f"  {code:>2}  {meaning}" for code, meaning in EXIT_CODES.items())
+def columns(rows: Mapping[Any, str], width: int) -> str:
+    """A line each for a help text, which holds 80 columns: what, then its meaning from column ``width`` + 3 on."""
+    return "\n".join(f"  {what:<{width}} {meaning}" for what, meaning in rows.items())

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from random import Random
 
-from portsyncd.config import (
-    Config,
+from portsyncd.config import Config
+from portsyncd.options import (
     DaemonConfig,
     DatabaseConfig,
     HealthConfig,
