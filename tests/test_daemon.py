@@ -14,13 +14,15 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portsyncd import daemon, inputs, logs
-from portsyncd.backends.base import DescriptorStore
+from portsyncd.backends.base import ServiceManager
 from portsyncd.backends.connection import Access
-from portsyncd.config import Config, DaemonConfig, DatabaseConfig, MetricsConfig, NetlinkConfig, WarmRestartConfig
+from portsyncd.config import Config
 from portsyncd.errors import EXIT_OK, BudgetExhaustedError, ConfigError, MemoryLimitError, NoPermissionError
 from portsyncd.model.links import Change
+from portsyncd.options import DaemonConfig, DatabaseConfig, MetricsConfig, NetlinkConfig, WarmRestartConfig
 from portsyncd.testing.certificates import Certificates
 from portsyncd.testing.fake_kernel import FakeKernel
+from portsyncd.testing.fake_manager import FakeServiceManager
 from portsyncd.testing.fake_redis import FakeRedis
 from portsyncd.testing.fake_world import FakeWorld
 from portsyncd.wire.database_config import Database, Endpoint
@@ -50,10 +52,11 @@ class World:
         self.redis = FakeRedis()
         self.log = log
 
-    def meet(self, config: Config, _manager: object) -> FakeWorld:
+    def meet(self, config: Config, manager: ServiceManager | None) -> FakeWorld:
         """Another process begins: what the last one has left is there."""
         if not hasattr(self, "fake"):
             self.fake = FakeWorld(config, kernel=self.kernel, redis=self.redis)
+        self.fake.manager = manager
         return self.fake
 
     def load_config(self) -> None:
@@ -83,7 +86,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 @asynccontextmanager
 async def serving(
-    config: Config = ALONE, reloaded: Config | ConfigError = ALONE, manager: DescriptorStore | None = None
+    config: Config = ALONE, reloaded: Config | ConfigError = ALONE, manager: ServiceManager | None = None
 ) -> AsyncIterator[None]:
     """``serve`` runs, and has done all that it can do now. It must have ended by itself when the block ends."""
 
@@ -258,15 +261,13 @@ async def test_a_wrong_configuration_changes_nothing_at_hup(autojump_clock: Mock
     assert logs.is_enabled("info")
 
 
-class Passed:
+class Passed(FakeServiceManager):
     """A service manager that has passed one descriptor. forgotten: names that it keeps no longer."""
 
     def __init__(self, descriptor: int) -> None:
+        super().__init__(watchdog=30.0)
         self._passed = [("links", descriptor)]
         self.forgotten: list[str] = []
-
-    def keep(self, _descriptor: int, _name: str) -> bool:
-        return True
 
     def forget(self, name: str) -> None:
         self.forgotten.append(name)
@@ -285,6 +286,51 @@ async def test_disabled_it_gives_up_what_a_former_process_left(autojump_clock: M
     # Nobody has the other end open any more.
     assert os.read(reading, 1) == b""
     os.close(reading)
+
+
+async def test_disabled_it_is_a_service_that_is_well(autojump_clock: MockClock, world: World) -> None:
+    manager = FakeServiceManager(watchdog=30.0)
+    async with serving(replace(ALONE, daemon=DaemonConfig(enabled=False)), manager=manager):
+        assert manager.says() == "active: idle: daemon.enabled is false"
+        await trio.sleep(1000)
+        assert not manager.starved_for()
+        await send(signal.SIGHUP)
+        assert manager.says().startswith("active")
+        await send(signal.SIGTERM)
+    assert manager.says() == "deactivating: stopping: told to"
+
+
+async def test_the_service_manager_knows_how_it_stands(autojump_clock: MockClock, world: World) -> None:
+    manager = FakeServiceManager(watchdog=30.0)
+    world.redis.stop()
+    async with serving(manager=manager):
+        await trio.sleep(125)
+        assert manager.says().startswith("activating: first sync: waiting for Redis for 2 min: ")
+        world.redis.start()
+        world.load_config()
+        await trio.sleep(3)
+        assert manager.says().startswith(f"active: 0 ports in sync, 1 awaited: {PORT} for ")
+        world.bring_up()
+        await trio.sleep(3)
+        assert manager.says() == "active: 1 port in sync"
+        world.redis.stop()
+        await trio.sleep(3600)
+        assert manager.says().startswith("active: 1 port; degraded: Redis has been unusable for 60 min: ")
+        assert not manager.starved_for()
+        await send(signal.SIGHUP)
+        assert {"RELOADING", "MONOTONIC_USEC"} == manager.heard[-2].keys()
+        assert manager.says().startswith("active")
+        await send(signal.SIGTERM)
+    assert manager.says() == "deactivating: stopping: told to"
+
+
+async def test_nobody_is_told_where_nobody_listens(autojump_clock: MockClock, world: World) -> None:
+    manager = FakeServiceManager()
+    manager.listens = False
+    async with serving(manager=manager):
+        await trio.sleep(100)
+        await send(signal.SIGHUP, signal.SIGTERM)
+    assert manager.heard == []
 
 
 async def test_disabled_it_is_idle_until_told_to_stop(autojump_clock: MockClock, world: World) -> None:

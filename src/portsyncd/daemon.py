@@ -6,6 +6,7 @@
     ├── signals     TERM, INT: drain and leave; HUP: read configuration and certificates again; USR1: release PortInitDone;
     │               USR2: compare Redis with the kernel
     └── supervisor
+        ├── notifier  tells systemd how it stands with all of them, where there is a systemd
         ├── writer    owns the Redis connections
         ├── reader    owns the netlink sockets
         ├── keeper    saves what a restart has to know
@@ -19,6 +20,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import nullcontext
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +30,7 @@ import trio
 from portsyncd import __version__, logs
 from portsyncd.analytics.analysis import Analysis, analyze, document
 from portsyncd.analytics.history import History
-from portsyncd.backends.base import DescriptorStore, HistoryStore
+from portsyncd.backends.base import HistoryStore, ServiceManager
 from portsyncd.backends.inherited import give_up
 from portsyncd.backends.systemd import Systemd
 from portsyncd.config import Config
@@ -48,11 +50,12 @@ from portsyncd.services.flapbook import FlapBook
 from portsyncd.services.guardian import Guardian, Settings
 from portsyncd.services.inbox import Inbox
 from portsyncd.services.keeper import Keeper
+from portsyncd.services.notifier import Notifier
 from portsyncd.services.observer import Observer
 from portsyncd.services.reader import Reader
 from portsyncd.services.recorder import Observation, Recorder
 from portsyncd.services.supervisor import Child, Run, Supervisor
-from portsyncd.services.watches import Calendar
+from portsyncd.services.watches import Calendar, EventPath
 from portsyncd.services.writer import Writer
 from portsyncd.world import Machine, World
 
@@ -64,12 +67,16 @@ log = logs.get_logger()
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _DRAIN_SECONDS = 1.0
+# Certificates are read in far less; nobody reads them while the endpoint is closed.
+_RELOAD_SECONDS = 2.0
 _FINISH_SECONDS = 1.0
 # What a first sync takes that has all it needs.
 _FIRST_SYNC_SECONDS = 1.0
 # The metrics app waits for the first sync, then imports much.
 _WEB_START_SECONDS = 60.0
 _SWITCH_SECONDS = 0.0002
+# Why it stops, as the service manager hears it.
+_TOLD = "told to"
 
 
 class Daemon:
@@ -105,6 +112,7 @@ class Daemon:
         self.web = None if world.credentials is None else self._make_web(world.credentials)
         healing = _healing_settings(config)
         self.guardian = self._make_guardian(healing)
+        self.notifier = self._make_notifier(world.manager) if world.manager and world.manager.listens else None
         self.supervisor = Supervisor(
             list(self._children()),
             RestartPolicy(),
@@ -138,6 +146,8 @@ class Daemon:
 
     def _children(self) -> Iterator[Child]:
         """In the order of their start."""
+        if self.notifier is not None:
+            yield Child("notifier", self.notifier.run, essential=False)
         yield Child("writer", self.writer.run, essential=True)
         yield Child("reader", self.reader.run, essential=True)
         yield Child("keeper", self.keeper.run, essential=False)
@@ -201,6 +211,26 @@ class Daemon:
             loop_watch=world.loop_watch(settings.max_stall),
         )
 
+    def _make_notifier(self, manager: ServiceManager) -> Notifier:
+        path, reader, writer, inbox = EventPath(), self.reader, self.writer, self.inbox
+
+        def stood() -> float:
+            now, synced = trio.current_time(), writer.first_sync.is_set()
+            return path.stood(now, reader.statistics(), writer.statistics(), inbox.statistics(), synced=synced)
+
+        return Notifier(
+            manager,
+            feed_every=_feed_every(self.config),
+            max_stall=self.config.health.max_stall_seconds,
+            ready=writer.first_sync,
+            stood=stood,
+            line=self._status_line,
+        )
+
+    def _status_line(self) -> str:
+        # It observes the notifier too, which has to be there first.
+        return self.observer.status_line()
+
     def _cancel_child(self, name: str, why: str) -> bool:
         # It is one of its children that asks.
         return self.supervisor.cancel_child(name, why)
@@ -249,18 +279,20 @@ class Daemon:
 
     async def serve(self, signals: AsyncIterator[int], reload: Callable[[], Config]) -> None:
         """Run until one of the signals, or ``leave``, ends it. Raises what ended it, if that is an error."""
-        heeded: dict[signal.Signals, Callable[[], object]] = {
-            signal.SIGHUP: lambda: _reload(reload, self.web),
-            signal.SIGUSR1: self.writer.release,
-            signal.SIGUSR2: self.guardian.request_reconcile,
-        }
         await self.keeper.restore()
         async with trio.open_nursery() as nursery:
+            heeded: dict[signal.Signals, Callable[[], object]] = {
+                signal.SIGHUP: lambda: nursery.start_soon(self.reload, reload),
+                signal.SIGUSR1: self.writer.release,
+                signal.SIGUSR2: self.guardian.request_reconcile,
+            }
             nursery.start_soon(self.supervisor.run)
             with self._listening:
                 number = await _wait_for(_STOPPING, signals, heeded)
                 self._told_to_stop = True
                 log.info("stopping", signal=signal.Signals(number).name)
+            if self.notifier is not None:
+                self.notifier.stop(_TOLD if self._reason is None else str(self._reason))
             async with trio.open_nursery() as stopping:
                 stopping.start_soon(self._hurry_on, signals, stopping.cancel_scope)
                 await self.drain()
@@ -270,6 +302,16 @@ class Daemon:
         if self._reason is not None:
             raise self._reason
         log.info("stopped")
+
+    async def reload(self, read: Callable[[], Config]) -> None:
+        """Read the configuration and the certificates again, and wait within bounds until these are in force. read: the
+        configuration."""
+        with nullcontext() if self.notifier is None else self.notifier.reloading():
+            over = None if self.web is None else self.web.credentials.request_reload()
+            _read_again(read)
+            if over is not None:
+                with trio.move_on_after(_RELOAD_SECONDS):
+                    await over.wait()
 
     def leave(self, reason: PortsyncdError) -> None:
         """End in good order, so that the service manager starts the daemon anew. Who is being stopped goes on stopping."""
@@ -335,17 +377,45 @@ class _View:
         return health.status is not Status.UNHEALTHY, self._observer.document(health)
 
 
-async def serve(config: Config, reload: Callable[[], Config], manager: DescriptorStore | None = None) -> None:
+async def serve(config: Config, reload: Callable[[], Config], manager: ServiceManager | None = None) -> None:
     """Run until told to stop; returns then. reload: reads the configuration anew, for SIGHUP. manager: of the service."""
     with trio.open_signal_receiver(*_STOPPING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2) as signals:
         log.info("portsyncd starts", version=__version__)
         if not config.daemon.enabled:
-            log.warning("daemon.enabled is false: idle until told to stop")
-            if manager is not None:
-                give_up(manager)
-            await _wait_for(_STOPPING, signals, {signal.SIGHUP: lambda: _reload(reload)})
+            await _idle(config, signals, reload, manager)
             return
         await Daemon(config, Machine(config, manager)).serve(signals, reload)
+
+
+async def _idle(
+    config: Config, signals: AsyncIterator[int], reload: Callable[[], Config], manager: ServiceManager | None
+) -> None:
+    """Do nothing until told to stop, as a service that is well."""
+    log.warning("daemon.enabled is false: idle until told to stop")
+    heeded = {signal.SIGHUP: lambda: _read_again(reload)}
+    if manager is None:
+        await _wait_for(_STOPPING, signals, heeded)
+        return
+    give_up(manager)
+    ready = trio.Event()
+    ready.set()
+    notifier = Notifier(
+        manager,
+        feed_every=_feed_every(config),
+        max_stall=inf,
+        ready=ready,
+        stood=lambda: 0.0,
+        line=lambda: "idle: daemon.enabled is false",
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(notifier.run)
+        await _wait_for(_STOPPING, signals, heeded)
+        notifier.stop(_TOLD)
+        nursery.cancel_scope.cancel()
+
+
+def _feed_every(config: Config) -> float | None:
+    return config.health.watchdog_interval_secs if config.health.enable_watchdog else None
 
 
 async def _wait_for(
@@ -363,13 +433,10 @@ async def _wait_for(
     raise AssertionError("a signal receiver does not end")
 
 
-def _reload(reload: Callable[[], Config], web: "MetricsServer | None" = None) -> None:
-    """SIGHUP: what can change at run time is the log's level and what the certificate files hold; what is wrong changes
-    nothing."""
-    if web is not None:
-        web.credentials.request_reload()
+def _read_again(read: Callable[[], Config]) -> None:
+    """What can change of the configuration at run time is the log's level; what is wrong changes nothing."""
     try:
-        config = reload()
+        config = read()
     except ConfigError as problem:
         log.error("the configuration is wrong, the old one stays in force", problems=list(problem.problems))
         return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple
 import trio
 
 from portsyncd.backends import memory
-from portsyncd.backends.base import DescriptorStore, HistoryStore, KeptDocument, LinkSource, OldLinksStore, Store
+from portsyncd.backends.base import HistoryStore, KeptDocument, LinkSource, OldLinksStore, ServiceManager, Store
 from portsyncd.backends.files import OldLinksFile
 from portsyncd.backends.kept import KeptFile
 from portsyncd.backends.netlink import NetlinkSource
@@ -46,6 +46,10 @@ class World(Protocol):
     state: KeptDocument | None
     counters: KeptDocument | None
     history: HistoryStore | None
+
+    @property
+    def manager(self) -> ServiceManager | None:
+        """Who wants to know how it stands with this process; None: nobody."""
 
     def link_source(self) -> LinkSource:
         """A new one, not open yet."""
@@ -86,13 +90,13 @@ class World(Protocol):
 class Machine:
     """The real ones: see ``World``. Raises ``ConfigError`` where files that the configuration names are wrong.
 
-    descriptors: keeps the event socket over restarts; None: nobody does.
+    manager: keeps the event socket over restarts, too; None: nobody does.
     """
 
-    def __init__(self, config: Config, descriptors: DescriptorStore | None = None) -> None:
+    def __init__(self, config: Config, manager: ServiceManager | None = None) -> None:
         self._databases, self._access, self.credentials = read_all(config)
         self._config = config
-        self._descriptors = descriptors
+        self.manager = manager
         self._one_disk_at_a_time = trio.CapacityLimiter(1)
         self.retry_cap = retry_cap(config, self._databases.values())
         self.old_links: OldLinksStore = OldLinksFile(Path(config.netlink.run_dir))
@@ -124,7 +128,7 @@ class Machine:
         """Netlink."""
         netlink = self._config.netlink
         return NetlinkSource(
-            receive_buffer_bytes=netlink.receive_buffer_bytes, prefixes=netlink.port_prefixes, store=self._descriptors
+            receive_buffer_bytes=netlink.receive_buffer_bytes, prefixes=netlink.port_prefixes, store=self.manager
         )
 
     def store(self) -> Store:

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,31 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
         yield manager
 
 
+def test_the_clock_is_the_kernel_s_own() -> None:
+    before = time.clock_gettime(time.CLOCK_MONOTONIC)
+    assert before <= Systemd().monotonic_usec() / 1e6 + 1e-6 <= time.clock_gettime(time.CLOCK_MONOTONIC) + 2e-6
+
+
+@pytest.mark.parametrize(
+    ("variables", "seconds"),
+    [
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(PID)}, 30.0),
+        ({"WATCHDOG_USEC": "500000"}, 0.5),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "me"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "-5"}, None),
+        ({"WATCHDOG_USEC": "soon", "WATCHDOG_PID": str(PID)}, None),
+        ({"WATCHDOG_PID": str(PID)}, None),
+        ({}, None),
+    ],
+)
+def test_a_watchdog_is_of_the_process_that_it_is_meant_for(variables: dict[str, str], seconds: float | None) -> None:
+    environment = {"OTHER": "stays", **variables}
+    assert Systemd.from_environment(environment, PID).watchdog == seconds
+    assert environment == {"OTHER": "stays"}
+
+
 @pytest.fixture
 def systemd(manager: socket.socket) -> Systemd:
     return Systemd.from_environment({"NOTIFY_SOCKET": manager.getsockname()}, PID)
@@ -46,8 +72,9 @@ def received(manager: socket.socket) -> tuple[str, list[int]]:
 
 
 def test_a_message_is_a_line_per_field(manager: socket.socket, systemd: Systemd) -> None:
-    assert systemd.notify(READY=1, STATUS="two\nlines \udcff")
-    assert received(manager) == ("READY=1\nSTATUS=two lines ?", [])
+    assert systemd.listens
+    assert systemd.notify(READY=1, STATUS="two\nlines \udcff \x1b[2J Österreich")
+    assert received(manager) == ("READY=1\nSTATUS=two lines ? ?[2J Österreich", [])
 
 
 def test_an_abstract_address_is_understood() -> None:
@@ -67,6 +94,7 @@ def test_without_an_address_that_is_one_nothing_is_done(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, structlog.testing.capture_logs() as lines:
         manager.bind("relative/path")
         systemd = Systemd(address)
+        assert not systemd.listens
         assert not systemd.notify(READY=1)
         assert not systemd.keep(0, "links")
         systemd.forget("links")

@@ -18,10 +18,12 @@ import pytest
 import structlog
 
 from portsyncd import logs
+from portsyncd.model import service_state
 from portsyncd.model.generation import Generation
 from portsyncd.model.mailbox import Mailbox, Synced
 from portsyncd.model.port import Port
 from portsyncd.model.sync import PortSync
+from portsyncd.services import notifier
 from portsyncd.services.reader import START, Reader
 from tests.chaos.simulation.simulation import play
 
@@ -138,7 +140,23 @@ def losses_are_miscounted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Port, "count", once)
 
 
+def readiness_comes_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        notifier, "due", lambda terms, told, seen, now: service_state.due(terms, told, replace(seen, synced=True), now)
+    )
+
+
+def the_watchdog_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        notifier,
+        "due",
+        lambda terms, told, seen, now: service_state.due(replace(terms, feed_every=None), told, seen, now),
+    )
+
+
 BREAKS: tuple[Break, ...] = (
+    readiness_comes_early,
+    the_watchdog_is_forgotten,
     an_overrun_is_overlooked,
     a_lost_reply_is_forgotten,
     a_removal_is_forgotten,

@@ -151,6 +151,14 @@ def test_it_can_be_stopped_while_redis_is_absent(switch: Switch) -> None:
     assert switch.daemon.terminate() == 0
 
 
+def test_killed_by_a_watchdog_it_says_where_it_was(switch: Switch) -> None:
+    switch.start()
+    switch.daemon.signal(signal.SIGABRT)
+    assert switch.daemon.wait_ended() == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in switch.daemon.log()
+    assert "daemon.py" in switch.daemon.log()
+
+
 def test_hup_reads_the_log_level_again(make_switch: SwitchMaker) -> None:
     switch = make_switch(config={"daemon": {"log_level": "info"}})
     switch.bring_up(PORTS)

@@ -211,6 +211,23 @@ async def test_new_files_are_taken_while_connections_go_on(certificates: Certifi
             assert await in_thread(served_certificate, endpoint) != before
 
 
+@pytest.mark.parametrize("result", ["applied", "refused"])
+async def test_who_asks_for_a_reload_can_wait_for_its_end(certificates: Certificates, result: str) -> None:
+    async with serving(certificates) as (server, endpoint):
+        before = await in_thread(served_certificate, endpoint)
+        if result == "applied":
+            certificates.put("server", certificates.authority.issue_server())
+        else:
+            (certificates.folder / "server.crt").write_bytes(b"garbage")
+        over = [server.credentials.request_reload() for _ in range(2)]
+        with trio.fail_after(30):
+            for each in over:
+                await each.wait()
+        assert server.statistics().reloads[result] >= 1
+        assert (await in_thread(served_certificate, endpoint) != before) == (result == "applied")
+        assert not server.credentials.request_reload().is_set()
+
+
 async def test_a_new_ca_shuts_old_clients_out(certificates: Certificates, tmp_path: Path) -> None:
     other = Certificates(tmp_path / "other")
     async with serving(certificates) as (server, endpoint):

@@ -265,6 +265,24 @@ class DescriptorStore(Protocol):
         once. They are kept until they are forgotten."""
 
 
+class ServiceManager(DescriptorStore, Protocol):
+    """Who has started this process and looks after it (systemd). What it is told are fields of sd_notify(3)."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether there is anybody to be told."""
+
+    @property
+    def watchdog(self) -> float | None:
+        """Seconds within which it wants to hear WATCHDOG=1, from start-up on; None: it does not."""
+
+    def notify(self, **fields: str | int) -> bool:
+        """One message of these fields. False: it was not sent, and nothing else comes of that. Does not wait."""
+
+    def monotonic_usec(self) -> int:
+        """The manager's clock now (CLOCK_MONOTONIC in microseconds), which RELOADING=1 has to come with."""
+
+
 class OldLinksStore(Protocol):
     """Where the list of old links is kept over restarts of the daemon. Losing it costs no more than adopting links."""
 

@@ -7,6 +7,7 @@ would have done for us and no more.
 import os
 import re
 import socket
+import time
 from array import array
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import Final, Self
@@ -20,7 +21,8 @@ _FIRST_DESCRIPTOR: Final = 3
 _LISTEN_VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 # More than any unit of ours lets the store hold.
 _MOST_DESCRIPTORS: Final = 64
-_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
+_WATCHDOG_VARIABLES: Final = ("WATCHDOG_PID", "WATCHDOG_USEC")
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 # FDNAME: printable ASCII without the colon, at most 255 characters.
 _NAME = re.compile(r"[ -9;-~]{1,255}", re.ASCII)
 # systemd passes over what is longer (NOTIFY_BUFFER_MAX).
@@ -28,25 +30,42 @@ _MESSAGE_BYTES: Final = 4096
 
 
 class Systemd:
-    """Messages to the service manager, and a ``backends.base.DescriptorStore``.
+    """A ``backends.base.ServiceManager``.
 
     address: NOTIFY_SOCKET as systemd sets it: an absolute path, or ``@`` and a name in the abstract namespace; anything
-    else: nobody listens. descriptors: what the former process had kept, by name.
+    else: nobody listens. descriptors: what the former process had kept, by name. watchdog: see ``ServiceManager``.
     """
 
-    def __init__(self, address: str = "", descriptors: Sequence[tuple[str, int]] = ()) -> None:
+    def __init__(
+        self, address: str = "", descriptors: Sequence[tuple[str, int]] = (), watchdog: float | None = None
+    ) -> None:
         self._address = _address(address)
         self._descriptors = list(descriptors)
+        self._watchdog = watchdog
         self._told = False
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str], pid: int) -> Self:
         """As the manager has set it up for the process ``pid``; see ``inherited`` for what is removed."""
-        return cls(environ.get("NOTIFY_SOCKET", ""), inherited(environ, pid))
+        return cls(environ.get("NOTIFY_SOCKET", ""), inherited(environ, pid), _watchdog(environ, pid))
+
+    @property
+    def listens(self) -> bool:
+        """Whether there is anybody to be told."""
+        return self._address is not None
+
+    @property
+    def watchdog(self) -> float | None:
+        """As systemd's WATCHDOG_USEC says."""
+        return self._watchdog
 
     def notify(self, **fields: str | int) -> bool:
         """Send one message of these fields. False: it was not sent; nothing else comes of that."""
         return self._send(fields)
+
+    def monotonic_usec(self) -> int:
+        """The kernel's clock; Trio's begins anywhere."""
+        return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
 
     def keep(self, descriptor: int, name: str) -> bool:
         """Have the manager keep a duplicate of this one. True says that it was asked; whether it does is the unit's
@@ -66,8 +85,7 @@ class Systemd:
     def _send(self, fields: Mapping[str, str | int], descriptors: Collection[int] = ()) -> bool:
         if self._address is None:
             return False
-        # A line is a field.
-        lines = [f"{key}={value}".replace("\n", " ") for key, value in fields.items()]
+        lines = [f"{key}={_line(value)}" for key, value in fields.items()]
         message = "\n".join(lines).encode("utf-8", "replace")
         if len(message) > _MESSAGE_BYTES:
             return self._failed("the message is too long")
@@ -128,6 +146,19 @@ def _is_open(descriptor: int) -> bool:
         log.info("a passed descriptor is not there", descriptor=descriptor, problem=str(problem))
         return False
     return True
+
+
+def _watchdog(environ: MutableMapping[str, str], pid: int) -> float | None:
+    """WATCHDOG_USEC in seconds, where it is meant for the process ``pid``, as sd_watchdog_enabled(3)."""
+    meant_for, interval = (environ.pop(variable, "") for variable in _WATCHDOG_VARIABLES)
+    if meant_for and _number(meant_for) != pid:
+        return None
+    return (_number(interval) or 0) / 1e6 or None
+
+
+def _line(value: str | int) -> str:
+    """A field is a line, and what a terminal would obey is not for the operator's: a link may be called anything."""
+    return "".join(each if each.isprintable() else " " if each.isspace() else "?" for each in str(value))
 
 
 def _address(text: str) -> str | None:

@@ -13,7 +13,7 @@ What the rules have in common:
   counts all that there are; it has to last instead, and so has a high latency.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -31,6 +31,7 @@ from portsyncd.model.report import (
     Thresholds,
     Waiting,
 )
+from portsyncd.model.words import clause, cut, span
 
 # So many recent writes make a rate, if failures came about in so many different seconds: one lost reply can concern
 # 512 ports, and one is what any restart of Redis may cost.
@@ -47,10 +48,9 @@ UNCERTIFIED_SECONDS: Final = 300.0
 SATURATION: Final = 0.8
 RESTARTS: Final = 3
 EXPIRY_SECONDS: Final = 14 * 86400.0
-# Differences that are shown, contested ports that a reason names, and characters of somebody else's words.
+# Differences that are shown, and contested ports that a reason names.
 SHOWN_DIFFERENCES: Final = 16
 _SHOWN_NAMES: Final = 4
-_SHOWN_CHARACTERS: Final = 300
 
 
 class Status(StrEnum):
@@ -87,9 +87,11 @@ class Health:
     awaited_ports: Waiting
     pending_ports: Waiting
 
-    def reasons(self) -> list[str]:
-        """Why it is not healthy, worst first."""
-        ill = [check for check in self.checks.values() if check.status is not Status.HEALTHY]
+    def reasons(self, without: Collection[str] = ()) -> list[str]:
+        """Why it is not healthy, worst first. without: checks that are left out."""
+        ill = [
+            check for name, check in self.checks.items() if check.status is not Status.HEALTHY and name not in without
+        ]
         return [check.reason for check in sorted(ill, key=lambda check: check.status.score)]
 
 
@@ -119,7 +121,7 @@ def _redis(report: Report, _: Thresholds) -> Check:
     verdict = _FINE
     if not report.redis_connected:
         verdict = _degraded(
-            f"Redis has been unusable for {_span(report.redis_away)}: {_clause(report.redis_problem)}. Port states wait, "
+            f"Redis has been unusable for {span(report.redis_away)}: {clause(report.redis_problem)}. Port states wait, "
             "and will be written when it is back."
         )
     return Check(*verdict, {"connected": report.redis_connected, "away_seconds": round(report.redis_away, 1)})
@@ -131,7 +133,7 @@ def _netlink(report: Report, thresholds: Thresholds) -> Check:
     if not report.netlink_connected:
         too_long = report.netlink_away >= thresholds.max_stall_seconds
         verdict = (_unhealthy if too_long else _degraded)(
-            f"Nobody has listened to the kernel's link events for {_span(report.netlink_away)}: Redis does not follow them."
+            f"Nobody has listened to the kernel's link events for {span(report.netlink_away)}: Redis does not follow them."
         )
     return Check(*verdict, {"connected": report.netlink_connected, "away_seconds": round(report.netlink_away, 1)})
 
@@ -142,13 +144,13 @@ def _sync(report: Report, _: Thresholds) -> Check:
     verdict = _FINE
     if report.unsynced >= START_SECONDS:
         verdict = _unhealthy(
-            f"The first sync has not ended in {_span(report.unsynced)}, although Redis and the kernel answer."
+            f"The first sync has not ended in {span(report.unsynced)}, although Redis and the kernel answer."
         )
     elif not report.synced:
         verdict = _degraded("The first sync has not ended: Redis may still say what was true before this start.")
     elif report.uncertified >= UNCERTIFIED_SECONDS:
         verdict = _degraded(
-            f"No full read of the kernel's links has been consistent for {_span(report.uncertified)}, because links come "
+            f"No full read of the kernel's links has been consistent for {span(report.uncertified)}, because links come "
             "and go all the time or events are lost. A port that went away meanwhile may still be in Redis."
         )
     age = report.certified_age
@@ -166,7 +168,7 @@ def _stall(report: Report, thresholds: Thresholds) -> Check:
     verdict = _FINE
     if report.stalled >= thresholds.max_stall_seconds:
         verdict = _unhealthy(
-            f"Nothing has been written for {_span(report.stalled)} although Redis answers; {report.waiting} changes wait."
+            f"Nothing has been written for {span(report.stalled)} although Redis answers; {report.waiting} changes wait."
         )
     return Check(*verdict, {"waiting": report.waiting, "stalled_seconds": round(report.stalled, 1)})
 
@@ -189,7 +191,7 @@ def _latency(report: Report, thresholds: Thresholds) -> Check:
     if report.slow >= SLOW_SECONDS:
         verdict = _degraded(
             f"One event of a hundred has taken longer than {1e6 * thresholds.demands.max_latency:,.0f} us "
-            f"(performance.max_latency_us) to Redis for {_span(report.slow)}; of {report.events} in the last minute, "
+            f"(performance.max_latency_us) to Redis for {span(report.slow)}; of {report.events} in the last minute, "
             f"{1e6 * report.latency:,.0f} us or more."
         )
     details = {
@@ -221,7 +223,7 @@ def _ports(report: Report, thresholds: Thresholds) -> Check:
     ports, held = report.ports, report.held
     if thresholds.is_short(ports, held) and report.behind >= thresholds.max_stall_seconds:
         verdict = _unhealthy(
-            f"Redis holds {held} of {ports} ports as the kernel says, and has held too few for {_span(report.behind)}; "
+            f"Redis holds {held} of {ports} ports as the kernel says, and has held too few for {span(report.behind)}; "
             f"health.min_port_sync_rate is {thresholds.min_port_sync_rate:g}."
         )
     return Check(*verdict, {"publishable": ports, "held": held, "behind_seconds": round(report.behind, 1)})
@@ -247,7 +249,7 @@ def _waiting(ports: Waiting, patience: float, what: str, follows: str) -> Check:
     verdict = _FINE
     if first is not None and first.seconds >= patience:
         verdict = _degraded(
-            f"{what}: {ports.total}, {first.name} for {_span(first.seconds)} ({_clause(first.reason)}).{follows}"
+            f"{what}: {ports.total}, {first.name} for {span(first.seconds)} ({clause(first.reason)}).{follows}"
         )
     return Check(*verdict, {"ports": ports.total, "longest_seconds": round(first.seconds, 1) if first else 0.0})
 
@@ -273,18 +275,18 @@ def _services(report: Report, thresholds: Thresholds) -> Check:
 
 def _service(service: ServiceReport, max_stall: float) -> _Verdict:
     name, essential = f"Service {service.name}", service.essential
-    because = f" Last failure: {_clause(service.last_failure)}." if service.last_failure else ""
+    because = f" Last failure: {clause(service.last_failure)}." if service.last_failure else ""
     follows = because if essential else f"{because} The port sync goes on without it."
     worst = _unhealthy if essential else _degraded
     if service.spent:
         return worst(f"{name} fails again and again, beyond its restart budget.{follows}")
     if not service.running:
         if essential and service.down >= max_stall:
-            return worst(f"{name} has been down for {_span(service.down)}.{follows}")
+            return worst(f"{name} has been down for {span(service.down)}.{follows}")
         if essential or service.last_failure or service.down >= START_SECONDS:
-            return _degraded(f"{name} has not been running for {_span(service.down)}.{follows}")
+            return _degraded(f"{name} has not been running for {span(service.down)}.{follows}")
     if service.restarts >= RESTARTS:
-        return _degraded(f"{name} was restarted {service.restarts} times within {_span(RESTARTS_SECONDS)}.{because}")
+        return _degraded(f"{name} was restarted {service.restarts} times within {span(RESTARTS_SECONDS)}.{because}")
     return _FINE
 
 
@@ -296,7 +298,7 @@ def _endpoint(report: Report, thresholds: Thresholds) -> Check:
     verdict = _FINE
     if endpoint.address is None and endpoint.closed >= thresholds.max_stall_seconds:
         verdict = _degraded(
-            f"The metrics endpoint has been closed for {_span(endpoint.closed)}: {_clause(endpoint.problem)}."
+            f"The metrics endpoint has been closed for {span(endpoint.closed)}: {clause(endpoint.problem)}."
         )
     return Check(*verdict, {"enabled": True, "address": endpoint.address, "problem": endpoint.problem or None})
 
@@ -315,9 +317,9 @@ def _certificates(report: Report, _: Thresholds) -> Check:
     for role, seconds in expires_in.items():
         which = _CERTIFICATES.get(role, role)
         if seconds <= 0:
-            said.append(f"{which} expired {_span(-seconds)} ago: replace it.")
+            said.append(f"{which} expired {span(-seconds)} ago: replace it.")
         elif seconds < EXPIRY_SECONDS:
-            said.append(f"{which} expires in {_span(seconds)}: replace it.")
+            said.append(f"{which} expires in {span(seconds)}: replace it.")
     status = Status.DEGRADED if said else Status.HEALTHY
     return Check(
         status, " ".join(said), {f"{role}_expires_in_seconds": round(left) for role, left in expires_in.items()}
@@ -337,13 +339,13 @@ def _storage(report: Report, _: Thresholds) -> Check:
     low_disk = report.guard.low_disk
     # Who is held back says so, too.
     said = [
-        _STORED[what].format(_clause(problem))
+        _STORED[what].format(clause(problem))
         for what, problem in report.storage.items()
         if problem and problem != low_disk
     ]
     if low_disk:
         said.append(
-            f"The history is held back, so that what a restart needs can be saved: {_clause(low_disk)}. The port sync goes on."
+            f"The history is held back, so that what a restart needs can be saved: {clause(low_disk)}. The port sync goes on."
         )
     status = Status.DEGRADED if said else Status.HEALTHY
     details: dict[str, Any] = {what: problem or None for what, problem in report.storage.items()}
@@ -359,7 +361,7 @@ def _reconciliation(report: Report, _: Thresholds) -> Check:
     contested = result.contested
     if contested:
         names = "; ".join(
-            f"{_cut(each.port)} ({each.kind.value}, {each.times} times in {_span(now - each.since)})"
+            f"{cut(each.port)} ({each.kind.value}, {each.times} times in {span(now - each.since)})"
             for each in contested[:_SHOWN_NAMES]
         )
         more = f"; and {len(contested) - _SHOWN_NAMES} more" if len(contested) > _SHOWN_NAMES else ""
@@ -375,7 +377,7 @@ def _reconciliation(report: Report, _: Thresholds) -> Check:
         "recent": [_difference(each, now) for each in result.recent[: -SHOWN_DIFFERENCES - 1 : -1]],
         "contested": [_contested(each, now) for each in contested[:NAMED_PORTS]],
         "contested_total": len(contested),
-        "unpublished": list(map(_cut, result.unpublished[:NAMED_PORTS])),
+        "unpublished": list(map(cut, result.unpublished[:NAMED_PORTS])),
         "unpublished_total": result.unpublished_total,
     }
     return Check(*verdict, details)
@@ -383,19 +385,19 @@ def _reconciliation(report: Report, _: Thresholds) -> Check:
 
 def _difference(difference: Difference, now: float) -> dict[str, Any]:
     return {
-        "port": _cut(difference.port),
+        "port": cut(difference.port),
         "kind": difference.kind.value,
         # Redis may hold anything.
-        "held": None if difference.held is None else list(map(_cut, difference.held)),
+        "held": None if difference.held is None else list(map(cut, difference.held)),
         "wanted": None if difference.wanted is None else list(difference.wanted),
-        "cause": _cut(difference.cause),
+        "cause": cut(difference.cause),
         "seconds_ago": round(now - difference.at, 1),
     }
 
 
 def _contested(contested: Contested, now: float) -> dict[str, Any]:
     return {
-        "port": _cut(contested.port),
+        "port": cut(contested.port),
         "kind": contested.kind.value,
         "times": contested.times,
         "for_seconds": round(now - contested.since, 1),
@@ -408,7 +410,7 @@ def _memory(report: Report, _: Thresholds) -> Check:
     verdict = _FINE
     if memory.level in (Level.HIGH, Level.LEAVE):
         follows = " The process ends, to be started anew." if memory.level is Level.LEAVE else ""
-        verdict = _degraded(f"Memory is too much, and stays so: {_clause(memory.reason)}.{follows}")
+        verdict = _degraded(f"Memory is too much, and stays so: {clause(memory.reason)}.{follows}")
     details = {
         "level": memory.level.value,
         "resident_bytes": memory.resident,
@@ -433,7 +435,7 @@ def _healing(report: Report, _: Thresholds) -> Check:
 
 
 def _healed(healed: HealedReport) -> dict[str, Any]:
-    return {"count": healed.times, "last": healed.last, "what": _cut(healed.what) or None}
+    return {"count": healed.times, "last": healed.last, "what": cut(healed.what) or None}
 
 
 # By name, in the order of /health.
@@ -458,25 +460,3 @@ CHECKS: Final[Mapping[str, Callable[[Report, Thresholds], Check]]] = MappingProx
         "healing": _healing,
     }
 )
-
-
-# ---- in words
-
-
-def _span(seconds: float) -> str:
-    """A duration, in the unit that needs few digits."""
-    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _cut(text: str) -> str:
-    """Somebody else's words in one line, none of which may be too long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN_CHARACTERS else f"{line[: _SHOWN_CHARACTERS - 3]}..."
-
-
-def _clause(text: str) -> str:
-    """Somebody else's words, fit to stand within a sentence."""
-    return " ".join(text.split()).rstrip(".") or "no reason known"

@@ -30,6 +30,7 @@ from portsyncd.model.report import (
     WaitingPort,
     count_held,
 )
+from portsyncd.model.service_state import status_line
 from portsyncd.model.warm import Phase
 from portsyncd.services import health_document
 from portsyncd.services.guardian import GuardianStatistics
@@ -162,6 +163,7 @@ class Observer:
         # Latencies, writes, failed writes, and seconds in which there were such.
         self._recent = Growth(RECENT_SECONDS, 4, now)
         self._losses, self._lost_seen, self._lost_at = 0, 0, -LOOK_SECONDS
+        self._latest: tuple[Report, Health] | None = None
         # When the links were last proven complete, and how many full reads had been counted by then.
         self._certified: tuple[float | None, int] = (None, 0)
 
@@ -255,6 +257,10 @@ class Observer:
             eoiu_seconds=_between(writer.began_at, writer.eoiu_at),
         )
 
+    def status_line(self) -> str:
+        """The last look in one line, for the service manager."""
+        return "starting" if self._latest is None else status_line(*self._latest)
+
     def document(self, health: Health) -> dict[str, Any]:
         """What /health answers, fit for JSON."""
         analysis = None if self._recorder is None else self._recorder().analysis
@@ -281,7 +287,9 @@ class Observer:
         )
 
     def _judge(self, look: _Look) -> Health:
-        health = judge(self._report(look), self._thresholds)
+        report = self._report(look)
+        health = judge(report, self._thresholds)
+        self._latest = report, health
         verdicts = {name: check.status for name, check in health.checks.items()}
         if verdicts != self._verdicts and self._status is not None:
             say = log.info if health.status is Status.HEALTHY else log.warning

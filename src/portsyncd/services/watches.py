@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from portsyncd.services.inbox import InboxStatistics
+from portsyncd.services.reader import ReaderStatistics
 from portsyncd.services.writer import WriterStatistics
 
 # Wall clock and monotonic clock drift by some 50 us a second; more than this is a clock that was set.
@@ -46,6 +47,20 @@ class Standstill:
         waiting = inbox.depth + writer.events_in_flight or int(synced and not writer.in_sync)
         moved = (writer.round_trips, writer.events_processed, writer.events_failed, writer.sessions)
         return waiting, self._stretch.seconds(now, writer.connected and waiting > 0, moved)
+
+
+class EventPath:
+    """For how long events have not moved, in the kernel's socket or with the writer: what systemd's watchdog goes by."""
+
+    def __init__(self) -> None:
+        self._standstill, self._unread = Standstill(), Stretch()
+
+    def stood(
+        self, now: float, reader: ReaderStatistics, writer: WriterStatistics, inbox: InboxStatistics, *, synced: bool
+    ) -> float:
+        """Seconds; 0 while they move, and while there are none. synced: the first sync has ended."""
+        _, stalled = self._standstill.seconds(now, writer, inbox, synced=synced)
+        return max(stalled, self._unread.seconds(now, reader.has_events, reader.progress))
 
 
 class Growth:

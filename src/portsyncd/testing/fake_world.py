@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
 
 import trio
 
-from portsyncd.backends.base import DescriptorStore, HistoryStore, KeptDocument, LinkSource, OldLinksStore, Store
+from portsyncd.backends.base import (
+    HistoryStore,
+    KeptDocument,
+    LinkSource,
+    OldLinksStore,
+    ServiceManager,
+    Store,
+)
 from portsyncd.config import Config
 from portsyncd.metrics import Metrics
 from portsyncd.model.disk import HISTORY, PORT_STATE, Space
@@ -46,7 +53,7 @@ class FakeWorld:
         self.config = config
         self.kernel = kernel or FakeKernel()
         self.redis = redis or FakeRedis()
-        self.descriptors: DescriptorStore | None = None
+        self.manager: ServiceManager | None = None
         self.stepped = 0.0
         self.resident = 64 * _MEGABYTE
         self.releasable = 0
@@ -72,7 +79,7 @@ class FakeWorld:
             self.kernel,
             receive_buffer_bytes=netlink.receive_buffer_bytes,
             prefixes=netlink.port_prefixes,
-            store=self.descriptors,
+            store=self.manager,
         )
 
     def store(self) -> Store:

@@ -41,6 +41,8 @@ class Credentials:
         # A set that is refused for its dates alone.
         self._early: Material | None = None
         self._wanted = trio.Event()
+        # Set when the next reading of the files is over.
+        self._read_again = trio.Event()
 
     @property
     def reloads(self) -> Mapping[str, int]:
@@ -51,10 +53,12 @@ class Credentials:
         """What is wrong with the certificates' dates now."""
         return self.material.date_problems(self._now())
 
-    def request_reload(self) -> None:
-        """Read the files again whether they have changed or not; for SIGHUP."""
+    def request_reload(self) -> trio.Event:
+        """Read the files again whether they have changed or not; for SIGHUP. Returns what is set once they have been taken,
+        or refused; nobody reads them while the endpoint is closed."""
         self._tried = ()
         self._wanted.set()
+        return self._read_again
 
     async def refresh(self) -> None:
         """Read the files if they have changed since they were last tried: for a server that begins to listen after a time
@@ -85,6 +89,8 @@ class Credentials:
                 on_new_ca()
 
     async def _reload(self) -> None:
+        # Who asks from here on wants another reading.
+        over, self._read_again = self._read_again, trio.Event()
         self._early = None
         try:
             material = await trio.to_thread.run_sync(read, self._files)
@@ -97,6 +103,7 @@ class Credentials:
         except ConfigError as problem:
             self._reloads[REFUSED] += 1
             log.error("new certificates are refused, the old ones stay in force", problems=list(problem.problems))
+        over.set()
 
     async def _try_early(self) -> None:
         """Take a set that was refused for its dates alone, once these are right."""

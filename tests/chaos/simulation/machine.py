@@ -12,6 +12,7 @@ from portsyncd.errors import LinkSourceError
 from portsyncd.model.commands import Op, PortWrite, Snapshot
 from portsyncd.testing.fake_kernel import FakeKernel, FakeLink
 from portsyncd.testing.fake_links import FakeDescriptorStore, FakeLinkSource
+from portsyncd.testing.fake_manager import FakeServiceManager
 from portsyncd.testing.fake_redis import FakeRedis, _Pending
 from portsyncd.testing.fake_store import FakeStore
 from portsyncd.testing.fake_world import FakeWorld
@@ -22,6 +23,8 @@ from tests.chaos.simulation.book import Book
 from tests.chaos.simulation.trace import Trace
 
 APPL, CONFIG, STATE = (schema.DEFAULT_NUMBERS[db] for db in (schema.APPL_DB, schema.CONFIG_DB, schema.STATE_DB))
+# As the unit has it.
+WATCHDOG_SECONDS = 30.0
 _STATE_PREFIX = f"{schema.STATE_PORT_TABLE}|"
 _CONFIG_PREFIX = f"{schema.CONFIG_PORT_TABLE}|"
 
@@ -225,7 +228,7 @@ class Source(FakeLinkSource):
             world.kernel,
             receive_buffer_bytes=netlink.receive_buffer_bytes // 2,
             prefixes=netlink.port_prefixes,
-            store=world.descriptors,
+            store=world.manager,
         )
         self._world = world
 
@@ -322,13 +325,14 @@ class Switch(FakeWorld):
 
     kernel: Kernel
     redis: Redis
+    manager: FakeServiceManager
 
     def __init__(self, config: Config, book: Book, trace: Trace, *, notify: bool, descriptors: bool, seed: int) -> None:
         redis = Redis(book, trace, notify=notify)
         super().__init__(config, kernel=Kernel(book, redis.holds), redis=redis, seed=seed)
         self.book = book
         self.kept_descriptors = FakeDescriptorStore(self.kernel) if descriptors else None
-        self.descriptors = self.kept_descriptors
+        self.manager = FakeServiceManager(watchdog=WATCHDOG_SECONDS, store=self.kept_descriptors)
         self.troubles: dict[str, int] = {}
         self.sources: list[Source] = []
         # Errors that ended a life of the reader, or the writer.

@@ -11,7 +11,9 @@ from portsyncd.model.health import RESTARTS, Status
 from portsyncd.model.links import Change
 from portsyncd.model.ports import UNKNOWN, oper_up, published_fields
 from portsyncd.model.saved import from_content
+from portsyncd.model.service_state import EXTENSION_SECONDS
 from portsyncd.services.supervisor import ChildState
+from portsyncd.testing.fake_manager import UnitState
 from portsyncd.wire import schema
 from tests.chaos.simulation.machine import APPL, STATE
 
@@ -63,6 +65,8 @@ def unsettled(sim: "Simulation") -> list[str]:
     for child in daemon.supervisor.statistics().children:
         if child.state is not ChildState.RUNNING:
             problems.append(f"{child.name} is {child.state}: {child.last_failure}")
+    if sim.world.manager.state is not UnitState.ACTIVE:
+        problems.append(f"the service is {sim.world.manager.state}: {sim.world.manager.status}")
     return problems + _out_of_sync(sim, daemon) + _unannounced(sim, daemon)
 
 
@@ -155,6 +159,20 @@ def unbounded(sim: "Simulation", daemon: Daemon) -> list[str]:
     if daemon.recorder is not None:
         sizes["waiting samples"] = (len(daemon.recorder._waiting), 60)
     return [f"{what}: {size}, and {bound} at most" for what, (size, bound) in sizes.items() if size > bound]
+
+
+def untold(sim: "Simulation", daemon: Daemon) -> list[str]:
+    """What the service manager believes, and is not so. Nothing here blocks the event loop, and what stands still is begun
+    anew before the watchdog bites."""
+    manager = sim.world.manager
+    problems = []
+    if manager.starved_for():
+        problems.append("the service manager's watchdog would have killed the daemon")
+    if manager.state is not UnitState.ACTIVATING and not daemon.writer.first_sync.is_set():
+        problems.append(f"the service is {manager.state} before its first sync")
+    if manager.state is UnitState.ACTIVATING and trio.current_time() - manager.extended_at > EXTENSION_SECONDS:
+        problems.append("the service manager would have given the start up")
+    return problems
 
 
 def budget_is_spent(sim: "Simulation", daemon: Daemon) -> bool:

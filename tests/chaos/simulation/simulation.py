@@ -549,6 +549,7 @@ class Simulation:
         self.trace.say(f"daemon: life {self.lives} begins")
         if self.world.kept_descriptors is not None:
             self.world.kept_descriptors.restart()
+        self.world.manager.restart()
         self.book.begin_process(self.redis.config_ports())
         if rules.has_marker(self, schema.PORT_INIT_DONE):
             # A start in the middle of a generation that is complete takes the entries for what was written in it.
@@ -636,7 +637,7 @@ class Simulation:
             self._check()
             looks += 1
             if self.daemon is not None:
-                problems = rules.unbounded(self, self.daemon)
+                problems = rules.unbounded(self, self.daemon) + rules.untold(self, self.daemon)
                 self._require(not problems, "; ".join(problems))
                 if looks % _SCRAPE_LOOKS == 0:
                     for _ in Metrics(self.daemon.observer.facts, version="simulated").render(openmetrics=False):
