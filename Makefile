@@ -17,7 +17,7 @@ RATE ?= 1000
 ARGS ?=
 PY := $(VENV)/bin/python
 SETUP := sh ops/setup/setup.sh
-CODE := src tests bench
+CODE := src tests bench ops
 # The TLS profile of the metrics endpoint has to be known before OpenSSL is; the daemon sees to that by itself, tests
 # that run parts of it in pytest's process cannot.
 PYTEST := OPENSSL_CONF=$(CURDIR)/src/portsyncd/tls/openssl.cnf $(PY) -m pytest
@@ -29,7 +29,7 @@ PYTEST := OPENSSL_CONF=$(CURDIR)/src/portsyncd/tls/openssl.cnf $(PY) -m pytest
 
 .PHONY: help
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/.demo  ## the real daemon against a real Redis and the kernel, with links that flap
@@ -37,11 +37,11 @@ demo: $(VENV)/.demo  ## the real daemon against a real Redis and the kernel, wit
 	@$(PY) -m portsyncd demo $(ARGS)
 
 .PHONY: test
-test: programs $(VENV)/.dev  ## all tests, with branch coverage (needs root for those that make links)
+test: programs $(VENV)/.dev packages  ## all tests, with branch coverage (needs root for those that make links)
 	@$(PYTEST) --numprocesses $(WORKERS) $(ARGS) --cov
 
 .PHONY: e2e
-e2e: programs $(VENV)/.dev  ## the end-to-end tests alone, in full, each fault RUNS=5 times; recovery times are printed
+e2e: programs $(VENV)/.dev deb  ## the end-to-end tests alone, in full, each fault RUNS=5 times; recovery times are printed
 	@$(PYTEST) --numprocesses $(WORKERS) -o faulthandler_timeout=600 tests/e2e --full --repeat $(RUNS) $(ARGS)
 
 .PHONY: chaos
@@ -64,6 +64,32 @@ bench: programs $(VENV)/.dev  ## measure the daemon (see README); as root, on a 
 soak: programs $(VENV)/.dev  ## the real daemon under load and faults for MINUTES=30 at RATE=1000; as root, on a quiet machine
 	@$(PY) -m bench.soak --minutes $(MINUTES) --rate $(RATE) --png build/soak.png $(ARGS)
 
+.PHONY: wheel
+wheel: $(VENV)/.demo  ## build/wheel/: the wheel, and the source distribution
+	@$(PY) -m hatchling build --target wheel --target sdist --directory build/wheel
+
+.PHONY: deb
+deb: $(VENV)/.demo  ## build/deb/: a Debian package with daemon, Python environment, units, man page and examples
+	@$(SETUP) system $(VENV) dpkg-deb /usr/bin/python3
+	@sh ops/debian/build.sh $(VENV)
+
+# What the tests of the packages need: these, all that the wheel depends on, and the pip that pipx shares among its
+# environments. The tests ask no index.
+.PHONY: packages
+packages: wheel deb $(VENV)/.wheelhouse
+
+$(VENV)/.wheelhouse: requirements/run.txt requirements/dev.txt $(VENV)/.dev
+	@rm -rf $(VENV)/wheelhouse $(VENV)/pipx
+	@$(PY) -m pip download --quiet --no-input --require-hashes --only-binary :all: --dest $(VENV)/wheelhouse \
+		--requirement requirements/run.txt --constraint requirements/dev.txt pip
+	@PIPX_HOME=$(abspath $(VENV))/pipx $(VENV)/bin/pipx upgrade-shared --quiet \
+		--pip-args='--no-index --find-links $(abspath $(VENV))/wheelhouse'
+	@touch $@
+
+.PHONY: dashboards
+dashboards: $(VENV)/.dev  ## write the Grafana dashboards of ops/grafana anew
+	@$(PY) -m ops.grafana
+
 .PHONY: format
 format: $(VENV)/.dev  ## rewrite the code as `make check` wants it, where a program can
 	@$(PY) -m ruff check --fix $(CODE)
@@ -77,12 +103,13 @@ hooks: $(VENV)/.dev  ## run the checks at every git commit
 # they are unless ARGS says otherwise (--upgrade, --upgrade-package NAME).
 COMPILE = env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND='make lock' \
 	$(PY) -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras \
-	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra demo $(ARGS)
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(ARGS)
 
 .PHONY: lock
 lock: $(VENV)/.dev  ## resolve the pinned and hashed versions anew (ARGS=--upgrade for newer ones)
-	@$(COMPILE) --output-file requirements/demo.txt pyproject.toml requirements/demo.in
-	@$(COMPILE) --output-file requirements/dev.txt pyproject.toml requirements/demo.in requirements/dev.in
+	@$(COMPILE) --output-file requirements/run.txt pyproject.toml requirements/run.in
+	@$(COMPILE) --extra demo --output-file requirements/demo.txt pyproject.toml requirements/run.in requirements/demo.in
+	@$(COMPILE) --extra demo --output-file requirements/dev.txt pyproject.toml requirements/run.in requirements/demo.in requirements/dev.in
 
 .PHONY: clean
 clean:  ## remove what the other targets made, the virtual environment too
@@ -91,7 +118,7 @@ clean:  ## remove what the other targets made, the virtual environment too
 
 .PHONY: programs
 programs:
-	@$(SETUP) system $(VENV) redis-server ip nft openssl curl prometheus promtool nginx
+	@$(SETUP) system $(VENV) redis-server ip nft openssl curl prometheus promtool nginx systemd-analyze mandoc man zsh
 
 # A copied tree brings its environment along, which still points at the tree that it was made for.
 ifneq ($(file <$(VENV)/.tree),$(CURDIR))

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ("demo.txt", "dev.txt")
+LOCKS = ("run.txt", "demo.txt", "dev.txt")
 PINNED = re.compile(
     r"(?P<name>[a-z0-9.-]+)==(?P<version>\S+)(?: ; (?P<marker>.+?))? \\\n(?P<hashes>(?: +--hash=.*\n)+)"
 )
@@ -95,8 +95,10 @@ def unmet(locked: dict[str, Requirement], roots: list[Requirement], environment:
 def roots(lock: str, environment: dict[str, str]) -> list[Requirement]:
     """What pyproject.toml and the .in files ask for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["demo"]]
-    for source in ("demo.in", "dev.in")[: LOCKS.index(lock) + 1]:
+    wanted = list(project["project"]["dependencies"])
+    if lock != "run.txt":
+        wanted += project["project"]["optional-dependencies"]["demo"]
+    for source in ("run.in", "demo.in", "dev.in")[: LOCKS.index(lock) + 1]:
         wanted += [line for line in lines(source).splitlines() if line and not line.startswith("-")]
     return [requirement for requirement in map(Requirement, wanted) if applies(requirement, environment, set())]
 
@@ -122,9 +124,10 @@ def test_names_no_place_to_fetch_from(lock: str) -> None:
     assert not re.search(r"https?:|file:/|--(?:extra-)?index-url|--find-links|--trusted-host|(?<![\w.-])/\w", text)
 
 
-def test_the_larger_lock_keeps_the_smaller_ones_versions() -> None:
-    demo, dev = (pins(lock) for lock in LOCKS)
-    assert {name: str(dev[name]) for name in demo} == {name: str(pin) for name, pin in demo.items()}
+@pytest.mark.parametrize(("smaller", "larger"), list(itertools.pairwise(LOCKS)))
+def test_the_larger_lock_keeps_the_smaller_ones_versions(smaller: str, larger: str) -> None:
+    kept = pins(larger)
+    assert {name: str(kept[name]) for name in pins(smaller)} == {name: str(pin) for name, pin in pins(smaller).items()}
 
 
 def test_a_missing_package_is_seen() -> None:

@@ -66,9 +66,13 @@ system() {
         command -v "$name" >/dev/null && continue
         why="$why$name is not on PATH; "
         case $name in
+            /usr/bin/python3) packages="$packages python3" ;;
+            dpkg-deb) packages="$packages dpkg" ;;
             ip) packages="$packages iproute2" ;;
+            man) packages="$packages man-db" ;;
             nft) packages="$packages nftables" ;;
             promtool) packages="$packages prometheus" ;;
+            systemd-analyze) packages="$packages systemd" ;;
             *) packages="$packages $name" ;;
         esac
     done
