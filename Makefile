@@ -118,7 +118,7 @@ clean:  ## remove what the other targets made, the virtual environment too
 
 .PHONY: programs
 programs:
-	@$(SETUP) system $(VENV) redis-server ip nft openssl curl prometheus promtool nginx systemd-analyze mandoc man zsh
+	@$(SETUP) system $(VENV) redis-server ip nft openssl curl prometheus promtool nginx systemd-analyze mandoc man zsh jq
 
 # A copied tree brings its environment along, which still points at the tree that it was made for.
 ifneq ($(file <$(VENV)/.tree),$(CURDIR))

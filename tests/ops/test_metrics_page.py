@@ -6,10 +6,11 @@ from pathlib import Path
 
 from portsyncd.metrics import CATALOGUE
 from tests.ops import catalogue
+from tests.ops.pages import Page, as_rules
 from tests.ops.rules import promtool, rules, series
 
 TEXT = catalogue.DOCUMENT.read_text("utf-8")
-QUERIES = re.findall(r"^```promql\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+QUERIES = Page(catalogue.DOCUMENT).code("promql")
 
 
 def test_the_catalogue_is_the_code_s() -> None:
@@ -23,11 +24,9 @@ def test_meanings_fit_into_a_table() -> None:
 
 
 def test_queries_are_promql(require_program: Callable[[str], str], tmp_path: Path) -> None:
-    """promtool parses expressions only in rules: each becomes one."""
     assert len(QUERIES) > 20
     path = tmp_path / "queries.yml"
-    entries = [f"- record: query{number}\n  expr: |\n{indent(query)}" for number, query in enumerate(QUERIES)]
-    path.write_text("groups:\n- name: queries\n  rules:\n" + indent("".join(entries), "  "))
+    path.write_text(as_rules(QUERIES))
     assert f"SUCCESS: {len(QUERIES)} rules found" in promtool(require_program("promtool"), "check", "rules", path)
 
 
@@ -60,7 +59,3 @@ def test_recorded_series_are_in_the_text() -> None:
 def test_linked_files_exist() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
         assert (catalogue.DOCUMENT.parent / target).exists(), target
-
-
-def indent(text: str, by: str = "      ") -> str:
-    return "".join(f"{by}{line}\n" for line in text.splitlines())
