@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +20,18 @@ from portsyncd.backends.connection import Access
 from portsyncd.config import Config
 from portsyncd.errors import EXIT_OK, BudgetExhaustedError, ConfigError, MemoryLimitError, NoPermissionError
 from portsyncd.model.links import Change
-from portsyncd.options import DaemonConfig, DatabaseConfig, MetricsConfig, NetlinkConfig, WarmRestartConfig
+from portsyncd.options import (
+    DaemonConfig,
+    DatabaseConfig,
+    HealthConfig,
+    MetricsConfig,
+    NetlinkConfig,
+    SelfHealingConfig,
+    WarmRestartConfig,
+)
 from portsyncd.testing.certificates import Certificates
 from portsyncd.testing.fake_kernel import FakeKernel
+from portsyncd.testing.fake_links import FakeLinkSource
 from portsyncd.testing.fake_manager import FakeServiceManager
 from portsyncd.testing.fake_redis import FakeRedis
 from portsyncd.testing.fake_world import FakeWorld
@@ -86,12 +96,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 @asynccontextmanager
 async def serving(
-    config: Config = ALONE, reloaded: Config | ConfigError = ALONE, manager: ServiceManager | None = None
+    config: Config = ALONE, reloaded: Config | Exception = ALONE, manager: ServiceManager | None = None
 ) -> AsyncIterator[None]:
     """``serve`` runs, and has done all that it can do now. It must have ended by itself when the block ends."""
 
     def reload() -> Config:
-        if isinstance(reloaded, ConfigError):
+        if isinstance(reloaded, Exception):
             raise reloaded
         return reloaded
 
@@ -322,6 +332,109 @@ async def test_the_service_manager_knows_how_it_stands(autojump_clock: MockClock
         assert manager.says().startswith("active")
         await send(signal.SIGTERM)
     assert manager.says() == "deactivating: stopping: told to"
+
+
+class SlowCredentials:
+    """Certificates that are being read. over: set once they have been."""
+
+    def __init__(self) -> None:
+        self.over = trio.Event()
+
+    def request_reload(self) -> trio.Event:
+        return self.over
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_reload_is_over_when_the_certificates_have_been_read_or_nobody_reads_them(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    manager, credentials = FakeServiceManager(), SlowCredentials()
+    made: list[daemon.Daemon] = []
+    begin = daemon.Daemon.__init__
+
+    def note(subject: daemon.Daemon, *arguments: Any) -> None:
+        begin(subject, *arguments)
+        made.append(subject)
+
+    monkeypatch.setattr(daemon.Daemon, "__init__", note)
+    world.load_config()
+    async with serving(manager=manager):
+        monkeypatch.setattr(made[0], "web", SimpleNamespace(credentials=credentials))
+        await send(signal.SIGHUP)
+        await trio.sleep(1)
+        assert manager.says().startswith("reloading")
+        if closed:
+            await trio.sleep(1)
+        else:
+            credentials.over.set()
+        await trio.sleep(0.1)
+        assert manager.says().startswith("active")
+        await send(signal.SIGTERM)
+
+
+async def test_a_reload_that_fails_in_a_way_that_nobody_foresaw_ends_nothing(
+    autojump_clock: MockClock, world: World
+) -> None:
+    manager = FakeServiceManager()
+    world.load_config()
+    async with serving(reloaded=RecursionError("too deep"), manager=manager):
+        await send(signal.SIGHUP)
+        assert manager.says().startswith("active")
+        await send(signal.SIGTERM)
+    assert world.said("the configuration cannot be read")
+
+
+async def test_the_service_manager_hears_why_it_ends_by_itself(autojump_clock: MockClock, world: World) -> None:
+    manager = FakeServiceManager()
+    world.load_config()
+    with pytest.RaisesGroup(pytest.RaisesExc(MemoryLimitError), flatten_subgroups=True):
+        async with serving(replace(ALONE, daemon=DaemonConfig(exit_to_restart=True)), manager=manager):
+            world.fake.resident = 1 << 30
+            await trio.sleep(1000)
+    assert manager.says().startswith("deactivating: stopping: memory")
+
+
+async def test_the_service_manager_hears_what_only_the_operator_can_mend(
+    autojump_clock: MockClock, world: World
+) -> None:
+    manager = FakeServiceManager()
+    world.load_config()
+    world.kernel.add_port(PORT)
+    world.kernel.permits = False
+    reset = replace(ALONE, netlink=NetlinkConfig(existing_links="reset"))
+    with pytest.RaisesGroup(pytest.RaisesExc(NoPermissionError), flatten_subgroups=True):
+        async with serving(reset, manager=manager):
+            pass
+    assert manager.says().startswith("deactivating: stopping: ")
+
+
+@pytest.mark.parametrize(("max_stall", "starves"), [(3.0, True), (300.0, False)])
+async def test_the_watchdog_goes_by_the_configuration(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch, max_stall: float, starves: bool
+) -> None:
+    manager = FakeServiceManager(watchdog=10.0)
+    config = replace(
+        ALONE,
+        health=HealthConfig(max_stall_seconds=max_stall, watchdog_interval_secs=2.0),
+        self_healing=SelfHealingConfig(enabled=False),
+    )
+    world.load_config()
+    async with serving(config, manager=manager):
+        world.bring_up()
+        await trio.sleep(5)
+        assert trio.current_time() - manager.fed_at <= 2.0
+
+        async def deaf(_: FakeLinkSource) -> None:
+            await trio.sleep_forever()
+
+        monkeypatch.setattr(FakeLinkSource, "readable", deaf)
+        # The first is still read; the second nobody reads.
+        for mtu in (9000, 9001):
+            world.kernel.set(PORT, mtu=mtu)
+            await trio.sleep(1)
+        await trio.sleep(60)
+        assert bool(manager.starved_for()) == starves
+        await send(signal.SIGTERM)
 
 
 async def test_nobody_is_told_where_nobody_listens(autojump_clock: MockClock, world: World) -> None:

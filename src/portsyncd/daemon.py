@@ -280,6 +280,18 @@ class Daemon:
     async def serve(self, signals: AsyncIterator[int], reload: Callable[[], Config]) -> None:
         """Run until one of the signals, or ``leave``, ends it. Raises what ended it, if that is an error."""
         await self.keeper.restore()
+        try:
+            await self._serve(signals, reload)
+        except BaseExceptionGroup as group:
+            errors = group.subgroup(Exception)
+            if errors is not None:
+                self._tell_of_the_end(str(_first(errors)))
+            raise
+        if self._reason is not None:
+            raise self._reason
+        log.info("stopped")
+
+    async def _serve(self, signals: AsyncIterator[int], reload: Callable[[], Config]) -> None:
         async with trio.open_nursery() as nursery:
             heeded: dict[signal.Signals, Callable[[], object]] = {
                 signal.SIGHUP: lambda: nursery.start_soon(self.reload, reload),
@@ -291,17 +303,17 @@ class Daemon:
                 number = await _wait_for(_STOPPING, signals, heeded)
                 self._told_to_stop = True
                 log.info("stopping", signal=signal.Signals(number).name)
-            if self.notifier is not None:
-                self.notifier.stop(_TOLD if self._reason is None else str(self._reason))
+            self._tell_of_the_end(_TOLD if self._reason is None else str(self._reason))
             async with trio.open_nursery() as stopping:
                 stopping.start_soon(self._hurry_on, signals, stopping.cancel_scope)
                 await self.drain()
                 await self.finish()
                 stopping.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
-        if self._reason is not None:
-            raise self._reason
-        log.info("stopped")
+
+    def _tell_of_the_end(self, why: str) -> None:
+        if self.notifier is not None:
+            self.notifier.stop(why)
 
     async def reload(self, read: Callable[[], Config]) -> None:
         """Read the configuration and the certificates again, and wait within bounds until these are in force. read: the
@@ -393,10 +405,11 @@ async def _idle(
     """Do nothing until told to stop, as a service that is well."""
     log.warning("daemon.enabled is false: idle until told to stop")
     heeded = {signal.SIGHUP: lambda: _read_again(reload)}
-    if manager is None:
+    if manager is not None:
+        give_up(manager)
+    if manager is None or not manager.listens:
         await _wait_for(_STOPPING, signals, heeded)
         return
-    give_up(manager)
     ready = trio.Event()
     ready.set()
     notifier = Notifier(
@@ -439,6 +452,9 @@ def _read_again(read: Callable[[], Config]) -> None:
         config = read()
     except ConfigError as problem:
         log.error("the configuration is wrong, the old one stays in force", problems=list(problem.problems))
+        return
+    except Exception as problem:  # A reload must not end what works, whatever it was.
+        log.error("the configuration cannot be read, the old one stays in force", exc_info=problem)
         return
     logs.set_level(config.daemon.log_level)
     log.info("configuration read again", log_level=config.daemon.log_level)

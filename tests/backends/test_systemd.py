@@ -14,7 +14,6 @@ import structlog.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portsyncd import logs
 from portsyncd.backends.systemd import Systemd, inherited
 
 PID = 4711
@@ -105,21 +104,14 @@ def test_without_an_address_that_is_one_nothing_is_done(
     assert lines == []
 
 
-@pytest.fixture
-def debug_level() -> Iterator[None]:
-    logs.set_level("debug")
-    yield
-    logs.set_level("info")
-
-
-def test_a_manager_that_is_gone_is_told_of_once(manager: socket.socket, systemd: Systemd, debug_level: None) -> None:
+def test_a_manager_that_is_gone_is_told_of_once(manager: socket.socket, systemd: Systemd) -> None:
     manager.close()
     with structlog.testing.capture_logs() as lines:
         assert not systemd.notify(READY=1)
         assert not systemd.keep(0, "links")
         systemd.forget("links")
     assert [(line["log_level"], line["event"]) for line in lines] == [
-        ("debug", "the service manager could not be told")
+        ("warning", "the service manager could not be told")
     ]
 
 

@@ -2,11 +2,15 @@
 
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from portsyncd.testing.daemon_process import IN_SYNC, DaemonNotRunningError
 from portsyncd.testing.switch import Switch
-from portsyncd.testing.wait import hold
+from portsyncd.testing.wait import hold, until
 from tests.e2e.conftest import SwitchMaker
 
 pytestmark = pytest.mark.root
@@ -157,6 +161,30 @@ def test_killed_by_a_watchdog_it_says_where_it_was(switch: Switch) -> None:
     assert switch.daemon.wait_ended() == -signal.SIGABRT
     assert "Fatal Python error: Aborted" in switch.daemon.log()
     assert "daemon.py" in switch.daemon.log()
+
+
+def test_hup_ends_it_at_no_moment_of_its_life(switch: Switch) -> None:
+    """But for the first, in which Python itself begins."""
+    switch.load_config(PORTS)
+    switch.daemon.start()
+    until(lambda: heeds_hup(switch.daemon.pid), what="it has seen to signals")
+
+    def in_sync() -> list[dict[str, Any]]:
+        switch.daemon.signal(signal.SIGHUP)
+        return switch.daemon.events(IN_SYNC)
+
+    until(in_sync, what=switch.daemon.log)
+    switch.daemon.signal(signal.SIGTERM)
+    with suppress(DaemonNotRunningError):
+        while True:
+            switch.daemon.signal(signal.SIGHUP)
+    assert switch.daemon.wait_ended() == 0
+
+
+def heeds_hup(pid: int) -> bool:
+    """Whether it ignores SIGHUP, or has a handler for it."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return any(int(status[mask], 16) & 1 << signal.SIGHUP - 1 for mask in ("SigIgn", "SigCgt"))
 
 
 def test_hup_reads_the_log_level_again(make_switch: SwitchMaker) -> None:

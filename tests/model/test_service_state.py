@@ -11,8 +11,9 @@ from portsyncd.model.health import judge
 from portsyncd.model.report import Report, Thresholds, Waiting, WaitingPort
 from portsyncd.model.service_state import EXTEND_EVERY_SECONDS, Fields, Seen, Terms, Told, due, status_line
 
-FED = Terms(feed_every=15.0, max_stall=10.0)
-UNFED = Terms(feed_every=None, max_stall=10.0)
+FED = Terms(feed_every=15.0, look_every=1.0, max_stall=10.0)
+UNFED = Terms(feed_every=None, look_every=1.0, max_stall=10.0)
+UNWATCHED = {"WATCHDOG_USEC": 0}
 MORE_TIME = {"EXTEND_TIMEOUT_USEC": 30_000_000}
 
 
@@ -28,7 +29,7 @@ def tell(terms: Terms, *looks: tuple[float, Seen]) -> list[Fields]:
 def test_a_start_that_waits_asks_for_time_and_says_once_that_it_is_ready() -> None:
     waiting, ready = Seen(synced=False, stood=0, line="waits"), Seen(synced=True, stood=0, line="in sync")
     assert tell(UNFED, (100, waiting), (101, waiting), (110, waiting), (111, ready), (112, ready), (200, ready)) == [
-        MORE_TIME | {"STATUS": "waits"},
+        MORE_TIME | UNWATCHED | {"STATUS": "waits"},
         {},
         MORE_TIME,
         {"READY": 1, "STATUS": "in sync"},
@@ -41,7 +42,7 @@ def test_the_watchdog_is_fed_at_intervals_and_not_while_events_stand_still() -> 
     moving, standing = Seen(synced=True, stood=9.9, line=""), Seen(synced=True, stood=10, line="")
     fed: Fields = {"WATCHDOG": 1}
     assert tell(
-        FED, (0, moving), (14.9, moving), (15, moving), (30, standing), (35, standing), (36, moving), (51, moving)
+        FED, (0, moving), (14, moving), (14.1, moving), (30, standing), (35, standing), (36, moving), (51, moving)
     ) == [{"READY": 1, **fed}, {}, fed, {}, {}, fed, fed]
 
 

@@ -1,10 +1,14 @@
 """What is remembered from one look to the next."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portsyncd.services.watches import Calendar, Growth, Stretch
+from portsyncd.services.watches import Calendar, EventPath, Growth, Stretch
+from tests.services.switch import FakeSwitch
 
 
 def test_a_stretch_lasts_from_the_first_look_that_saw_it() -> None:
@@ -16,6 +20,54 @@ def test_a_stretch_lasts_from_the_first_look_that_saw_it() -> None:
 def test_a_stretch_begins_anew_with_another_mark() -> None:
     stretch = Stretch()
     assert [stretch.seconds(now, so=True, mark=now // 3) for now in range(7)] == [0, 1, 2, 0, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("seen", "stands"),
+    [
+        ({}, False),
+        ({"inbox": {"depth": 1}}, True),
+        ({"writer": {"events_in_flight": 1}}, True),
+        ({"writer": {"in_sync": False}}, True),
+        ({"inbox": {"depth": 1}, "writer": {"connected": False}}, False),
+        ({"inbox": {"depth": 1}, "writer": {"waiting_since": 3.0}}, False),
+        ({"reader": {"has_events": True}}, True),
+        ({"reader": {"has_events": True}, "writer": {"connected": False}}, True),
+    ],
+)
+async def test_events_stand_still_where_somebody_else_than_redis_could_move_them(
+    seen: dict[str, dict[str, Any]], stands: bool
+) -> None:
+    path = Path()
+    assert path.stood(1.0, **seen) == 0.0
+    assert path.stood(3.5, **seen) == (2.5 if stands else 0.0)
+    assert path.stood(4.5, writer={"round_trips": 7}, reader={"progress": 7}) == 0.0
+
+
+async def test_what_moves_does_not_stand_still_although_there_is_always_more() -> None:
+    path = Path()
+    for moment in range(10):
+        assert path.stood(moment, inbox={"depth": 1}, writer={"round_trips": moment}) == 0.0
+        assert path.stood(moment, reader={"has_events": True, "progress": moment}) == 0.0
+
+
+async def test_of_the_time_in_which_nobody_looked_nothing_is_known() -> None:
+    path = Path()
+    assert [path.stood(now, reader={"has_events": True}) for now in (0.0, 2.0, 14.0, 15.0)] == [0, 2, 0, 1]
+
+
+class Path:
+    """``EventPath`` over the statistics of a switch that is in sync and idle, but for what a look names."""
+
+    def __init__(self) -> None:
+        self._path, self._switch = EventPath(), FakeSwitch()
+
+    def stood(self, now: float, **seen: dict[str, Any]) -> float:
+        switch = self._switch
+        writer = replace(switch.writer.statistics(), **{"connected": True, "in_sync": True, **seen.get("writer", {})})
+        reader = replace(switch.reader.statistics(), **seen.get("reader", {}))
+        inbox = replace(switch.inbox.statistics(), **seen.get("inbox", {}))
+        return self._path.stood(now, reader, writer, inbox, synced=True)
 
 
 def test_growth_is_that_of_the_last_while() -> None:

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import Final, Self
 
-from portsyncd.logs import get_logger
+from portsyncd.logs import Announcer, get_logger
 
 log = get_logger()
 
@@ -42,7 +42,7 @@ class Systemd:
         self._address = _address(address)
         self._descriptors = list(descriptors)
         self._watchdog = watchdog
-        self._told = False
+        self._told = Announcer()
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str], pid: int) -> Self:
@@ -96,12 +96,12 @@ class Systemd:
                 manager.sendmsg([message], rights, 0, self._address)
         except OSError as problem:
             return self._failed(str(problem))
+        self._told.changed("problem", None)
         return True
 
     def _failed(self, problem: str) -> bool:
-        if not self._told:
-            log.debug("the service manager could not be told", problem=problem)
-        self._told = True
+        if self._told.changed("problem", problem):
+            log.warning("the service manager could not be told", problem=problem)
         return False
 
 

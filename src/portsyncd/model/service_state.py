@@ -3,6 +3,7 @@
 - READY=1 after the first sync, and not before. Until then EXTEND_TIMEOUT_USEC asks for more time, again and again, since
   the first sync may rightly wait for Redis.
 - WATCHDOG=1 and EXTEND_TIMEOUT_USEC only while events move or there are none: who stands still is to be started anew.
+  The first WATCHDOG=1 arms the watchdog, also before READY=1.
 - STATUS is sent where it has changed.
 """
 
@@ -30,10 +31,11 @@ Fields = Mapping[str, str | int]
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """feed_every: seconds from one WATCHDOG=1 to the next, None: none is wanted. max_stall: seconds that events may not
-    move for."""
+    """feed_every: seconds from one WATCHDOG=1 to the next, at most; None: the manager is to do without its watchdog.
+    look_every: seconds from one decision to the next. max_stall: seconds that events may not move for."""
 
     feed_every: float | None
+    look_every: float
     max_stall: float
 
 
@@ -49,9 +51,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the manager knows. Moments are monotonic seconds."""
+    """What the manager knows. unwatched: that it is to do without its watchdog. Moments are monotonic seconds."""
 
     ready: bool = False
+    unwatched: bool = False
     line: str = ""
     fed_at: float = -inf
     extended_at: float = -inf
@@ -67,7 +70,11 @@ def due(terms: Terms, told: Told, seen: Seen, now: float) -> tuple[Fields, Told]
     if not told.ready and moves and now - told.extended_at >= EXTEND_EVERY_SECONDS:
         fields["EXTEND_TIMEOUT_USEC"] = round(EXTENSION_SECONDS * 1e6)
         told = replace(told, extended_at=now)
-    if terms.feed_every is not None and moves and now - told.fed_at >= terms.feed_every:
+    if terms.feed_every is None and not told.unwatched:
+        fields["WATCHDOG_USEC"] = 0
+        told = replace(told, unwatched=True)
+    # The next look would be too late.
+    if terms.feed_every is not None and moves and now + terms.look_every > told.fed_at + terms.feed_every:
         fields["WATCHDOG"] = 1
         told = replace(told, fed_at=now)
     if seen.line != told.line:

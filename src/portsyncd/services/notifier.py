@@ -9,7 +9,7 @@ from typing import Final
 import trio
 
 from portsyncd.backends.base import ServiceManager
-from portsyncd.logs import get_logger
+from portsyncd.logs import Announcer, get_logger
 from portsyncd.model.service_state import Seen, Terms, Told, due
 
 log = get_logger()
@@ -35,59 +35,71 @@ class Notifier:
         stood: Callable[[], float],
         line: Callable[[], str],
     ) -> None:
-        wanted = manager.watchdog
-        if feed_every is not None and wanted is not None:
+        if feed_every is not None and manager.watchdog is not None:
             # What comes just in time comes too late on a machine that is busy.
-            feed_every = min(feed_every, wanted / 2)
+            feed_every = min(feed_every, manager.watchdog / 2)
         self._manager = manager
-        self._terms = Terms(feed_every, max_stall)
-        self._look_seconds = min(LOOK_SECONDS, feed_every or LOOK_SECONDS)
+        self._terms = Terms(feed_every, min(LOOK_SECONDS, feed_every or LOOK_SECONDS), max_stall)
+        # Nobody has to be told to do without what it does not have.
+        self._told = Told(unwatched=manager.watchdog is None)
         self._ready = ready
         self._stood = stood
         self._line = line
-        self._told = Told()
-        self._starves = self._stopping = False
+        self._announced = Announcer()
+        self._reloads = 0
+        self._stopping = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Tell what is due until cancelled."""
-        if self._terms.feed_every is None and self._manager.watchdog is not None:
-            self._manager.notify(WATCHDOG_USEC=0)
         task_status.started()
         while True:
             self._tell()
-            with trio.move_on_after(self._look_seconds):
+            with trio.move_on_after(self._terms.look_every):
                 await (trio.sleep_forever if self._ready.is_set() else self._ready.wait)()
 
     def _tell(self) -> None:
         if self._stopping:
             return
-        seen = Seen(self._ready.is_set(), self._stood(), self._line())
+        seen = Seen(self._ready.is_set(), self._stood(), self._state())
         fields, told = due(self._terms, self._told, seen, trio.current_time())
         # What could not be sent is due again at the next look.
         if fields and self._manager.notify(**fields):
             self._told = told
-        self._tell_operator(seen.stood)
+        starves = self._terms.feed_every is not None and seen.stood >= self._terms.max_stall
+        if self._announced.changed("starves", starves or None):
+            if starves:
+                log.error("events do not move: systemd's watchdog is not fed any more", seconds=round(seen.stood, 1))
+            else:
+                log.warning("events move again: systemd's watchdog is fed")
 
-    def _tell_operator(self, stood: float) -> None:
-        starves = self._terms.feed_every is not None and stood >= self._terms.max_stall
-        if starves and not self._starves:
-            log.error("events do not move: systemd's watchdog is not fed any more", seconds=round(stood, 1))
-        elif self._starves and not starves:
-            log.warning("events move again: systemd's watchdog is fed")
-        self._starves = starves
+    def _state(self) -> str:
+        """Whatever is wrong with the line, the watchdog is fed."""
+        try:
+            line = self._line()
+        except Exception as problem:
+            if self._announced.changed("line", repr(problem)):
+                log.error("the state of the daemon cannot be told to the service manager", exc_info=problem)
+            return f"state unknown: {problem!r}"
+        self._announced.changed("line", None)
+        return line
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
         """While this is open, the manager knows that the configuration is read again. Nothing is said before the first READY=1,
         and nothing more once the daemon stops."""
-        if self._told.ready and not self._stopping:
-            self._manager.notify(RELOADING=1, MONOTONIC_USEC=self._manager.monotonic_usec())
+        self._reloads += 1
+        if self._reloads == 1:
+            self._tell_reload(RELOADING=1, MONOTONIC_USEC=self._manager.monotonic_usec())
         try:
             yield
         finally:
-            if self._told.ready and not self._stopping:
-                # Where that cannot be sent, it is due at the next look.
-                self._told = replace(self._told, ready=self._manager.notify(READY=1))
+            self._reloads -= 1
+            if not self._reloads and not self._tell_reload(READY=1):
+                # It is due at the next look.
+                self._told = replace(self._told, ready=False)
+
+    def _tell_reload(self, **fields: int) -> bool:
+        return not self._told.ready or self._stopping or self._manager.notify(**fields)
 
     def stop(self, why: str) -> None:
         """The daemon is about to end."""

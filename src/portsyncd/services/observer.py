@@ -45,6 +45,7 @@ from portsyncd.services.writer import Writer, WriterStatistics
 log = get_logger()
 
 LOOK_SECONDS = 1.0
+_RECENT_LOOK_SECONDS = 3.0
 # How the initial sync ended, once it has.
 _OUTCOMES = {Phase.COMPLETE: Outcome.EOIU, Phase.TIMED_OUT: Outcome.TIMEOUT, Phase.FAILED: Outcome.FAILED}
 _NO_ENTRY = "orchagent has not taken it: no APPL_DB entry"
@@ -178,12 +179,12 @@ class Observer:
 
     def health(self) -> Health:
         """The verdict on this moment."""
-        return self._judge(self._look())
+        return self._look_and_judge()[1]
 
     def facts(self) -> Facts:
         """Everything that the metrics tell, of this moment."""
         look = self._look()
-        status = self._judge(look).status
+        status = self._judge(look)[1].status
         reader, writer, inbox, web = look.reader, look.writer, look.inbox, look.web
         return Facts(
             uptime=look.now - self._born,
@@ -235,7 +236,7 @@ class Observer:
     def observation(self) -> Observation:
         """What the history gets of this moment, and the worst health since the last call: for one recorder."""
         look = self._look()
-        status = self._judge(look).status
+        status = self._judge(look)[1].status
         worst, self._worst = self._worst, status.score
         reader, writer, keeper = look.reader, look.writer, look.keeper
         return Observation(
@@ -258,8 +259,11 @@ class Observer:
         )
 
     def status_line(self) -> str:
-        """The last look in one line, for the service manager."""
-        return "starting" if self._latest is None else status_line(*self._latest)
+        """The present state in one line, for the service manager: that of the last look, where it is recent."""
+        report, health = self._latest or self._look_and_judge()
+        if report.synced != self._writer.first_sync.is_set() or self._clock() - report.now > _RECENT_LOOK_SECONDS:
+            report, health = self._look_and_judge()
+        return status_line(report, health)
 
     def document(self, health: Health) -> dict[str, Any]:
         """What /health answers, fit for JSON."""
@@ -286,7 +290,10 @@ class Observer:
             self._writer.reconciliation,
         )
 
-    def _judge(self, look: _Look) -> Health:
+    def _look_and_judge(self) -> tuple[Report, Health]:
+        return self._judge(self._look())
+
+    def _judge(self, look: _Look) -> tuple[Report, Health]:
         report = self._report(look)
         health = judge(report, self._thresholds)
         self._latest = report, health
@@ -298,7 +305,7 @@ class Observer:
         self._worst = min(self._worst, health.status.score)
         if health.status is not self._status:
             self._status, self._since = health.status, look.now
-        return health
+        return report, health
 
     def _report(self, look: _Look) -> Report:
         now, reader, writer, inbox = look.now, look.reader, look.writer, look.inbox

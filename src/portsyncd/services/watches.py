@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 
 from portsyncd.services.inbox import InboxStatistics
 from portsyncd.services.reader import ReaderStatistics
@@ -9,6 +10,8 @@ from portsyncd.services.writer import WriterStatistics
 
 # Wall clock and monotonic clock drift by some 50 us a second; more than this is a clock that was set.
 _STEP_SECONDS = 0.5
+# Looks that come once a second, and one that is so much later.
+_LATE_SECONDS = 3.0
 # Looks may come faster; what is kept does not grow with them.
 _SAMPLE_SECONDS = 1.0
 
@@ -54,12 +57,20 @@ class EventPath:
 
     def __init__(self) -> None:
         self._standstill, self._unread = Standstill(), Stretch()
+        self._looked_at = -inf
 
     def stood(
         self, now: float, reader: ReaderStatistics, writer: WriterStatistics, inbox: InboxStatistics, *, synced: bool
     ) -> float:
-        """Seconds; 0 while they move, and while there are none. synced: the first sync has ended."""
+        """Seconds; 0 while they move, while there are none, and while it is Redis' turn to answer, for which the writer has
+        a deadline. synced: the first sync has ended."""
+        if now - self._looked_at > _LATE_SECONDS:
+            # The process was stopped, or the loop blocked: nothing is known of the time between.
+            self._standstill, self._unread = Standstill(), Stretch()
+        self._looked_at = now
         _, stalled = self._standstill.seconds(now, writer, inbox, synced=synced)
+        if writer.waiting_since is not None:
+            stalled = 0.0
         return max(stalled, self._unread.seconds(now, reader.has_events, reader.progress))
 
 

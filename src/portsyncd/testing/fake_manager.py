@@ -42,16 +42,19 @@ class FakeServiceManager:
         self.watchdog = self._watchdog
         self.fed_at = self.extended_at = trio.current_time()
         self.extension = 0.0
+        self._armed = False
 
     def says(self) -> str:
         """State and status, as an operator sees them."""
         return f"{self.state.value}: {self.status}"
 
     def starved_for(self) -> float:
-        """Seconds beyond those that the watchdog allows; it kills the process when they are more than 0."""
-        if self.watchdog is None or self.state in (UnitState.ACTIVATING, UnitState.DEACTIVATING):
+        """Seconds beyond those that the watchdog allows; it kills the process when they are more than 0. It is armed by the
+        first WATCHDOG=1, and by READY=1 at the latest; EXTEND_TIMEOUT_USEC puts it off, too."""
+        if self.watchdog is None or not self._armed or self.state is UnitState.DEACTIVATING:
             return 0.0
-        return max(0.0, trio.current_time() - self.fed_at - self.watchdog)
+        bites_at = max(self.fed_at + self.watchdog, self.extended_at + self.extension)
+        return max(0.0, trio.current_time() - bites_at)
 
     def notify(self, **fields: str | int) -> bool:
         """Heed one message."""
@@ -66,12 +69,11 @@ class FakeServiceManager:
             case {"RELOADING": 1, "MONOTONIC_USEC": _} if self.state is UnitState.ACTIVE:
                 self.state = UnitState.RELOADING
             case {"READY": 1} if self.state is not UnitState.DEACTIVATING:
-                if self.state is UnitState.ACTIVATING:
-                    # From here on it counts.
-                    self.fed_at = now
                 self.state = UnitState.ACTIVE
+                if not self._armed:
+                    self.fed_at, self._armed = now, True
         if "WATCHDOG" in fields:
-            self.fed_at = now
+            self.fed_at, self._armed = now, True
         if "WATCHDOG_USEC" in fields:
             self.watchdog = int(fields["WATCHDOG_USEC"]) / 1e6 or None
         if "EXTEND_TIMEOUT_USEC" in fields:
