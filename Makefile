@@ -90,6 +90,18 @@ $(VENV)/.wheelhouse: requirements/run.txt requirements/dev.txt $(VENV)/.dev
 dashboards: $(VENV)/.dev  ## write the Grafana dashboards of ops/grafana anew
 	@$(PY) -m ops.grafana
 
+.PHONY: audit
+audit: $(VENV)/.dev $(VENV)/.audit  ## bandit, the bill of materials (build/sbom.cdx.json), known vulnerabilities of dependencies
+	@$(VENV)/audit/bin/bandit --quiet --configfile ops/audit/bandit.yaml --recursive src
+	@$(PY) ops/audit/sbom.py requirements/run.txt build/sbom.cdx.json
+	@$(VENV)/audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/run.txt
+
+# An environment of its own: these bring more along than all the rest.
+$(VENV)/.audit: requirements/audit.txt $(VENV)/bin/python
+	@$(PY) -m venv --clear $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
 .PHONY: format
 format: $(VENV)/.dev  ## rewrite the code as `make check` wants it, where a program can
 	@$(PY) -m ruff check --fix $(CODE)
@@ -110,6 +122,7 @@ lock: $(VENV)/.dev  ## resolve the pinned and hashed versions anew (ARGS=--upgra
 	@$(COMPILE) --output-file requirements/run.txt pyproject.toml requirements/run.in
 	@$(COMPILE) --extra demo --output-file requirements/demo.txt pyproject.toml requirements/run.in requirements/demo.in
 	@$(COMPILE) --extra demo --output-file requirements/dev.txt pyproject.toml requirements/run.in requirements/demo.in requirements/dev.in
+	@$(COMPILE) --output-file requirements/audit.txt requirements/audit.in
 
 .PHONY: clean
 clean:  ## remove what the other targets made, the virtual environment too

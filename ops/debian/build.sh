@@ -142,6 +142,8 @@ place ops/systemd/portsyncd.tmpfiles usr/lib/tmpfiles.d/portsyncd.conf
 generate "$doc/changelog.gz" changelog
 place CHANGELOG.md "$doc/CHANGELOG.md"
 place ops/debian/copyright "$doc/copyright"
+# What is bundled, in which versions, under which licences.
+"$venv/bin/python" ops/audit/sbom.py requirements/run.txt "$root/$doc/sbom.cdx.json"
 place ops/debian/lintian-overrides usr/share/lintian/overrides/portsyncd
 place ops/portsyncd.conf.example "$doc/examples/portsyncd.conf"
 for example in nginx prometheus grafana supervisord; do

@@ -137,6 +137,20 @@ async def test_what_was_there_is_replaced_and_so_is_a_left_over(tmp_path: Path) 
     assert content(tmp_path)["version"] == 1
 
 
+@pytest.mark.parametrize("name", ["portsyncd.prom", "portsyncd.prom.tmp"])
+async def test_a_link_is_replaced_and_not_written_through(tmp_path: Path, name: str) -> None:
+    """The folder may be node_exporter's, in which others write: a link there to what only the daemon may write."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    victim.chmod(0o600)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to(victim)
+    await make(tmp_path / "out", "prometheus").export()
+    assert victim.read_text() == "precious"
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o600
+    assert values(tmp_path / "out")
+
+
 async def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     """One that has it open keeps what it had."""
     exporter = make(tmp_path)

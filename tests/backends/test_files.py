@@ -1,6 +1,8 @@
 """The file that keeps the list of old links, and everything that may be wrong with it."""
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -67,13 +69,56 @@ async def test_whatever_else_stands_there_is_as_good_as_nothing(tmp_path: Path, 
     assert await OldLinksFile(tmp_path).load() is None
 
 
-@pytest.mark.parametrize("ifindexes", [None, 3, ["x"], [[1]], {"a": 1}])
+@pytest.mark.parametrize(
+    "ifindexes", [None, 3, ["x"], [[1]], {"a": 1}, [float("inf")], [1.0], ["1"], [True], [0], [-1], [2**31]]
+)
 async def test_a_list_that_is_none_is_as_good_as_nothing(tmp_path: Path, ifindexes: object) -> None:
     store = OldLinksFile(tmp_path)
     await store.save(OLD)
     content = json.loads(kept(tmp_path).read_text())
     kept(tmp_path).write_text(json.dumps(content | {"ifindexes": ifindexes}))
     assert await store.load() is None
+
+
+async def test_what_is_no_file_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
+    store = OldLinksFile(tmp_path)
+    await store.save(OLD)
+    kept(tmp_path).rename(tmp_path / "elsewhere")
+    kept(tmp_path).symlink_to("elsewhere")
+    assert await store.load() is None
+    kept(tmp_path).unlink()
+    os.mkfifo(kept(tmp_path))
+    assert await store.load() is None
+
+
+async def test_what_is_far_too_large_is_not_even_read(tmp_path: Path) -> None:
+    store = OldLinksFile(tmp_path)
+    await store.save(OLD)
+    with kept(tmp_path).open("ab") as file:
+        file.write(b" " * (16 << 20))
+    assert await store.load() is None
+
+
+@pytest.mark.parametrize("name", ["old_links.json", "old_links.{pid}"])
+async def test_a_link_is_replaced_and_not_written_through(tmp_path: Path, name: str) -> None:
+    """In a folder where others can write, a link to what only the daemon may write."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name.format(pid=os.getpid())).symlink_to(victim)
+    store = OldLinksFile(tmp_path / "run")
+    await store.save(OLD)
+    assert victim.read_text() == "precious"
+    assert await store.load() == OLD
+
+
+async def test_it_belongs_to_its_group_at_most(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        await OldLinksFile(tmp_path).save(OLD)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(kept(tmp_path).stat().st_mode) == 0o640
 
 
 async def test_a_folder_in_its_place_cannot_be_read_nor_replaced(tmp_path: Path) -> None:

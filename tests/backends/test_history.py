@@ -110,6 +110,20 @@ async def test_a_folder_in_its_place_is_our_error_and_passes(tmp_path: Path) -> 
     await store.close()
 
 
+@pytest.mark.parametrize("exists", [True, False])
+async def test_a_link_is_not_followed(tmp_path: Path, exists: bool) -> None:
+    """In a folder where others can write, a link to what only the daemon may write."""
+    victim = tmp_path / "victim"
+    if exists:
+        victim.touch()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "history.db").symlink_to(victim)
+    with pytest.raises(FileError, match="symbolic links"):
+        await HistoryFile(tmp_path / "kept", MEGABYTE).counted()
+    assert victim.exists() == exists
+    assert not exists or victim.stat().st_size == 0
+
+
 async def test_a_second_writer_is_waited_for_and_then_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portsyncd.backends.history._BUSY_SECONDS", 0.01)
     store = await filled(tmp_path)

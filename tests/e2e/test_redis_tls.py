@@ -54,3 +54,11 @@ def test_a_certificate_of_somebody_else_is_not_trusted(
     told = switch.daemon.wait_for("Redis cannot be used: port states wait, and will be written when it can")
     assert "certificate verify failed" in told["problem"]
     assert switch.daemon.running
+
+
+def test_a_certificate_of_another_name_is_not_trusted(switch: Switch) -> None:
+    switch.daemon.configure({"database": {"redis_host": "127.0.0.1"}})
+    switch.load_config(["Ethernet0"])
+    switch.daemon.start()
+    told = switch.daemon.wait_for("Redis cannot be used: port states wait, and will be written when it can")
+    assert "IP address mismatch" in told["problem"]

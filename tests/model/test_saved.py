@@ -52,6 +52,13 @@ def content(**parts: Any) -> dict[str, Any]:
 
 
 ROW = content()["ports"]["Ethernet0"]
+# 1e999 is JSON, and reads as infinity.
+NOT_OF_ITS_KIND: dict[str, tuple[Any, ...]] = {
+    "fields": ("text.", [], None, ["ok", "up", "up"], ["ok", "up", "up", 9100]),
+    **dict.fromkeys(("ifindex", "carrier_losses", "flaps", "ups", "downs"), ("1", 1.5, True, None, 10**400)),
+    "penalty": (1, "1", float("inf")),
+    "owed": (None, 0),
+}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +74,14 @@ ROW = content()["ports"]["Ethernet0"]
         content(ports={"Ethernet0": []}),
         content(ports={"Ethernet0": None}),
         content(awaited=None),
+        content(awaited=[["Ethernet4", 2.0], ["Ethernet8"]]),
+        content(awaited={"Ethernet4": "soon"}),
+        content(awaited={"Ethernet4": float("inf")}),
+        *(
+            content(ports={"Ethernet0": PORT._replace(**{column: value})})
+            for column, values in NOT_OF_ITS_KIND.items()
+            for value in values
+        ),
     ],
 )
 def test_what_is_not_that_is_refused(wrong: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import ssl
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ import redis.exceptions
 import trio
 from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 
+from portsyncd.backends.replies import Fits, Request, fits, fits_message
 from portsyncd.errors import StoreError, StoreLoadingError, StoreRefusedError, StoreUnavailableError
 from portsyncd.wire.database_config import Database, Endpoint
 
@@ -33,9 +34,10 @@ _CREDENTIALS: Final = struct.Struct("3i")
 # Connections that are made at once, in a thread each. One that is given up keeps its thread until redis-py's own time-out:
 # those must never use up the threads that everybody else shares.
 _AT_ONCE: Final = 8
+# What hiredis and redis-py raise for things that only RESP3 has (a list as the key of a map, an empty push, a thousand pushes),
+# and for more elements than there is memory.
+_UNREADABLE: Final = (TypeError, ValueError, LookupError, RecursionError, MemoryError)
 _connecting: Final = trio.lowlevel.RunVar[trio.CapacityLimiter]("connecting to Redis")
-# One command: its name and arguments.
-Request = tuple[str | bytes | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Access:
 
     timeout: float = 2.0
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     tls: bool = False
     tls_ca: str | None = None
 
@@ -81,25 +83,35 @@ class RedisConnection:
     def _connect(self) -> None:
         """In a worker thread: redis-py's handshake waits. From then on the socket never does."""
         self._file = self._identify()
-        self._connection.connect()
+        try:
+            self._connection.connect()
+        except _UNREADABLE as problem:
+            raise redis.InvalidResponse(repr(problem)) from problem
         self._connection.update_current_socket_timeout(0)
         if self._closed:
             # Given up meanwhile; nobody else would close it.
             self._connection.disconnect()
 
-    async def call(self, *requests: Request) -> list[Any]:
+    async def call(self, *requests: Request, fits: Fits = fits) -> list[Any]:
         """Send these requests in one write and read all replies. An error reply raises ``StoreError``, after all of
-        them have been read; the connection stays good then."""
+        them have been read; the connection stays good then. So does a reply that does not fit its request, at once, and it
+        does not."""
         replies: list[Any] = []
         refusal: redis.ResponseError | None = None
         with self._edge(self._timeout):
             await self._write(requests)
-            for number in range(len(requests)):
+            for number, request in enumerate(requests):
                 try:
                     # Before the first wait nothing can have come: to look would cost an exception.
-                    replies.append(await self._reply(look=number > 0))
+                    reply = await self._reply(look=number > 0)
                 except redis.ResponseError as problem:
                     refusal = refusal or problem
+                except redis.InvalidResponse as problem:
+                    raise _nonsense(problem, request[0]) from problem
+                else:
+                    if not fits(request, reply):
+                        raise _nonsense(type(reply).__name__, request[0])
+                    replies.append(reply)
             if refusal is not None:
                 raise refusal
         return replies
@@ -151,6 +163,9 @@ class RedisConnection:
             messages = [await self._reply()]
             while (message := self._buffered()) is not _NOTHING:
                 messages.append(message)
+            for message in messages:
+                if not fits_message(message):
+                    raise _nonsense(type(message).__name__, "SUBSCRIBE")
         return messages
 
     async def _write(self, requests: Sequence[Request]) -> None:
@@ -195,6 +210,8 @@ class RedisConnection:
             return self._connection.read_response(timeout=0, disconnect_on_error=False)
         except redis.TimeoutError:
             return _NOTHING
+        except _UNREADABLE as problem:
+            raise redis.InvalidResponse(repr(problem)) from problem
 
     @contextmanager
     def _edge(self, timeout: float) -> Iterator[None]:
@@ -217,6 +234,10 @@ class RedisConnection:
                 raise StoreLoadingError(f"{self._where} is loading its data set") from problem
             if isinstance(problem, redis.exceptions.AuthenticationError | redis.exceptions.AuthorizationError):
                 raise StoreRefusedError(f"{self._where} refused to authenticate: {problem}") from problem
+            if isinstance(problem, redis.InvalidResponse):
+                raise StoreUnavailableError(
+                    f"{self._where} makes no sense: {problem}; it is no Redis, or what it says is garbled on the way"
+                ) from problem
             if isinstance(problem, redis.RedisError | OSError | trio.ClosedResourceError):
                 raise StoreUnavailableError(f"{self._where} is unreachable: {problem}") from problem
             raise
@@ -312,6 +333,11 @@ def _listener(path: str) -> int | None:
 
 def _raw(argument: str | bytes | int) -> bytes | int:
     return argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument
+
+
+def _nonsense(what: object, command: str | bytes | int) -> redis.InvalidResponse:
+    """The error of a reply that is none. Its kind is told, and not what is in it, which may be long, or nobody's business."""
+    return redis.InvalidResponse(f"{what} in reply to {command!s}")
 
 
 def _refusal(where: str, problem: redis.ResponseError) -> StoreError:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import trio
 
+from portsyncd.backends.files import open_new
 from portsyncd.errors import FileError
 from portsyncd.metrics.exposition import Metrics, Sample
 
@@ -91,8 +92,7 @@ def _replace(path: Path, parts: Sequence[bytes]) -> None:
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            os.fchmod(file.fileno(), 0o644)
+        with open_new(temporary, 0o644) as file:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())

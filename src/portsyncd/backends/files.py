@@ -1,9 +1,13 @@
-"""Files that the daemon keeps: the list of old links, in a folder under /run that a boot empties."""
+"""Files that the daemon keeps: the list of old links, in a folder under /run that a boot empties; and how its files are
+opened, so that a folder in which others can write does not turn it against other files."""
 
+import errno
 import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO, Final
 
 import trio
 
@@ -12,6 +16,11 @@ from portsyncd.model.commands import OldLinks
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NETWORK_NAMESPACE = Path("/proc/self/ns/net")
+
+_FILE_MODE: Final = 0o640
+# A hundred thousand ifindexes make 1 MB.
+_MAX_BYTES: Final = 16 << 20
+_LARGEST_IFINDEX: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,26 @@ def here() -> Place:
     return Place(_BOOT_ID.read_text(encoding="ascii").strip(), _NETWORK_NAMESPACE.stat().st_ino)
 
 
+def read_regular(path: Path, most: int) -> bytes | None:
+    """All of a regular file; None where it has more than ``most`` bytes. Raises ``OSError``, also for anything but a file: what
+    somebody else put there (a link, a FIFO) is neither followed, nor waited for."""
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(file, "rb", buffering=0) as stream:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return None if status.st_size > most else stream.read(status.st_size)
+
+
+def open_new(path: Path, mode: int) -> BinaryIO:
+    """A file of this mode, whatever the umask, that did not exist before: a left-over goes, and so does a link that somebody
+    put there, never what it points at. Raises ``OSError``."""
+    path.unlink(missing_ok=True)
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb")
+    os.fchmod(file.fileno(), mode)
+    return file
+
+
 class OldLinksFile:
     """See ``backends.base.OldLinksStore``; one small JSON file, replaced as a whole."""
 
@@ -39,11 +68,11 @@ class OldLinksFile:
 
     def _load(self) -> OldLinks | None:
         try:
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            kept = json.loads(read_regular(self._path, _MAX_BYTES) or b"")
             place = here()
             if (kept["boot_id"], kept["network_namespace"]) != (place.boot_id, place.network_namespace):
                 return None
-            return OldLinks(str(kept["generation"]), frozenset(int(ifindex) for ifindex in kept["ifindexes"]))
+            return OldLinks(str(kept["generation"]), frozenset(map(_ifindex, kept["ifindexes"])))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             # Absent, or not what this daemon writes: as good as nothing.
             return None
@@ -64,7 +93,15 @@ class OldLinksFile:
                 "ifindexes": sorted(old.ifindexes),
             }
             self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(content), encoding="utf-8")
+            with open_new(temporary, _FILE_MODE) as file:
+                file.write(json.dumps(content).encode())
             temporary.replace(self._path)
         except OSError as problem:
             raise FileError(f"could not write {self._path}: {problem}") from problem
+
+
+def _ifindex(value: Any) -> int:
+    """Raises ``ValueError`` for what no link can have."""
+    if type(value) is not int or not 0 < value <= _LARGEST_IFINDEX:
+        raise ValueError(f"{value!r} is no ifindex")
+    return value

@@ -150,8 +150,8 @@ class HistoryFile:
     def _open(self) -> "sqlite3.Connection":
         import sqlite3
 
-        # SQLite would make it 0644, and would open one that it may not write without a word.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+        # SQLite would make it 0644, would open one that it may not write without a word, and would follow a link.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640))
         connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(connection)

@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple
 import trio
 
 from portsyncd.backends.base import Kept, Loaded
-from portsyncd.backends.files import Place, here
+from portsyncd.backends.files import Place, here, read_regular
 from portsyncd.errors import FileError
 from portsyncd.logs import get_logger
 from portsyncd.wire.statefile import Envelope, Flaw, FlawedError, age_flaw, decode, encode
@@ -220,7 +220,7 @@ class KeptFile:
     def _judge(self, path: Path) -> Envelope | Flaw | None:
         """What the file holds, or why it must not be used; None where it is absent or cannot be read: it may be sound."""
         try:
-            raw = _read(path)
+            raw = read_regular(path, _MAX_BYTES)
         except FileNotFoundError:
             return None
         except OSError as problem:
@@ -290,16 +290,3 @@ class KeptFile:
 def _let_others_run() -> None:
     """Give the event loop's thread the interpreter, which it else gets only after ``sys.getswitchinterval()``."""
     time.sleep(_PAUSE_SECONDS)  # noqa: TID251  this is a worker thread
-
-
-def _read(path: Path) -> bytes | None:
-    """All of a regular file; None where it is too large to be ours. Raises ``OSError``, also for anything but a file: what
-    somebody else put there (a link, a FIFO) is neither followed, nor waited for, nor moved."""
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(file, "rb", buffering=0) as stream:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        if status.st_size > _MAX_BYTES:
-            return None
-        return stream.read(status.st_size)

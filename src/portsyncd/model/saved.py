@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from math import isfinite
+from typing import Any, Final, NamedTuple
 
 from portsyncd.errors import DecodeError
 from portsyncd.model.ports import Fields
+
+# More than any counter of the kernel reaches, and few enough digits for every arithmetic that follows.
+_LARGEST: Final = 2**64
 
 
 class SavedPort(NamedTuple):
@@ -48,7 +52,8 @@ def to_content(ports: Mapping[str, SavedPort], awaited: Mapping[str, float]) -> 
 
 
 def from_content(content: Mapping[str, Any], *, age: float, trusted: bool) -> Saved:
-    """The reverse. Raises ``DecodeError`` where it is not what ``to_content`` makes; the checksum says that its values are."""
+    """The reverse. Raises ``DecodeError`` where it is not what ``to_content`` makes: the checksum has no key, so whoever can
+    write the file can make it fit anything."""
     try:
         if tuple(content["columns"]) != SavedPort._fields:
             raise DecodeError(f"the columns of a port are {content['columns']}")
@@ -56,4 +61,25 @@ def from_content(content: Mapping[str, Any], *, age: float, trusted: bool) -> Sa
         awaited = dict(content["awaited"])
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise DecodeError(f"no saved ports: {problem!r}") from problem
+    for name, port in ports.items():
+        if not _is_sound(port):
+            raise DecodeError(f"no saved port {name!r}")
+    if not all(map(_is_quantity, awaited.values())):
+        raise DecodeError("no saved times of awaited ports")
     return Saved(age, trusted, ports, awaited)
+
+
+def _is_sound(port: SavedPort) -> bool:
+    """Whether each value is of its kind."""
+    fields, *counts, penalty, owed = port
+    return (
+        [type(text) for text in fields] == [str] * 4
+        and all(type(count) is int and abs(count) <= _LARGEST for count in counts)
+        and _is_quantity(penalty)
+        and type(owed) is str
+    )
+
+
+def _is_quantity(value: object) -> bool:
+    # JSON has no infinity, but 1e999 reads as one.
+    return isinstance(value, float) and isfinite(value)
