@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portsyncd import logs, rules
-from portsyncd.config import Config, Override, load, parse, read_databases, sections, variable
+from portsyncd.config import MAX_BYTES, Config, Override, load, parse, read_databases, sections, variable
 from portsyncd.errors import ConfigError
 from portsyncd.model.healing import Kind
 from portsyncd.options import LOG_LEVELS, DatabaseConfig, SelfHealingConfig
@@ -274,6 +275,46 @@ def test_load_refuses_what_cannot_be_read(tmp_path: Path, content: bytes | None)
         path.write_bytes(content)
     with pytest.raises(ConfigError, match="cannot be read"):
         load(str(path), {}, {})
+
+
+def too_large(path: Path) -> None:
+    path.write_bytes(b"#" * (MAX_BYTES + 1))
+
+
+ODD_FILES = pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (os.mkfifo, "it is no regular file; a pipe or a device is not waited for"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is no regular file"),
+        (too_large, "it is larger than 1024 KiB"),
+    ],
+    ids=["pipe", "device", "too large"],
+)
+
+
+@ODD_FILES
+def test_load_waits_for_nobody_and_has_a_bound(tmp_path: Path, make: Callable[[Path], None], text: str) -> None:
+    make(tmp_path / "p.conf")
+    with pytest.raises(ConfigError, match=f"p.conf: cannot be read: {text}"):
+        load(str(tmp_path / "p.conf"), {}, {})
+
+
+@pytest.mark.parametrize("name", ["database_config.json", "database_global.json"])
+@ODD_FILES
+def test_sonics_files_are_read_likewise(tmp_path: Path, name: str, make: Callable[[Path], None], text: str) -> None:
+    make(tmp_path / name)
+    environ = {"CONFIG": str(tmp_path / "database_config.json")}
+    with pytest.raises(ConfigError, match=f"{name}: cannot be read: {text}"):
+        databases_of("", DATABASE_CONFIG=environ["CONFIG"], NAMESPACE="asic0" if "global" in name else "")
+
+
+def test_a_file_of_the_largest_size_is_read_at_once(tmp_path: Path) -> None:
+    """Each value of a list on a line of its own: its lines are not tried one by one."""
+    path = tmp_path / "p.conf"
+    path.write_text("[netlink]\nport_prefixes = [\n" + '  "Ethernet",\n' * 70_000 + "]\nunknown = 1\n")
+    with pytest.raises(ConfigError) as caught:
+        load(str(path), {}, {})
+    assert f"{path}:70004: netlink.unknown: unknown key" in caught.value.problems[-1]
 
 
 # -- databases

@@ -538,6 +538,7 @@ def test_a_password_is_the_first_line_of_its_file(tmp_path: Path) -> None:
     def access() -> Access:
         return inputs.read_access(replace(ALONE, database=DatabaseConfig(username="sonic", password_file=str(file))))
 
+    file.touch(mode=0o600)
     for content in (b"secret", b"secret\n", b"secret\r\nand more\n"):
         file.write_bytes(content)
         assert (access().username, access().password) == ("sonic", "secret")
@@ -548,6 +549,52 @@ def test_a_password_is_the_first_line_of_its_file(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(ConfigError, match="password_file"):
         access()
+
+
+def oversized(path: Path) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(bytes(inputs.MAX_PASSWORD_BYTES + 1))
+
+
+def no_text_for_all(path: Path) -> None:
+    path.write_bytes(b"hunter2\xff")
+    path.chmod(0o604)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (os.mkfifo, ["cannot be read: it is no regular file; a pipe"]),
+        (oversized, ["cannot be read: it is larger than 64 KiB"]),
+        (no_text_for_all, ["mode 0604 gives everybody access; allowed is 0600", "cannot be read: it is not UTF-8"]),
+    ],
+    ids=["pipe", "too large", "two problems"],
+)
+def test_a_password_s_file_that_will_not_do(tmp_path: Path, make: Callable[[Path], None], said: list[str]) -> None:
+    """All that is wrong with it is told, and nothing of what it holds."""
+    make(tmp_path / "password")
+    with pytest.raises(ConfigError) as caught:
+        inputs.read_access(Config(database=DatabaseConfig(password_file=str(tmp_path / "password"))))
+    for problem, text in zip(caught.value.problems, said, strict=True):
+        assert problem.startswith(f"database.password_file: {tmp_path / 'password'}: {text}")
+    assert not any(text in str(caught.value) for text in ("hunter2", "0xff"))
+
+
+def test_a_password_for_a_group_is_for_one_of_the_service_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """root:portsyncd 0640, as the unit's service reads it: its group, or one that it has besides."""
+    file = tmp_path / "password"
+    file.write_text("secret")
+    file.chmod(0o640)
+    config = Config(database=DatabaseConfig(password_file=str(file)))
+    group = file.stat().st_gid
+    for own, others, allowed in ((group, [], True), (group + 1, [group], True), (group + 1, [group + 2], False)):
+        monkeypatch.setattr(os, "getegid", lambda own=own: own)
+        monkeypatch.setattr(os, "getgroups", lambda others=others: others)
+        if allowed:
+            assert inputs.read_access(config).password == "secret"
+        else:
+            with pytest.raises(ConfigError, match=r"which is not the service's, access"):
+                inputs.read_access(config)
 
 
 def test_what_the_files_of_all_sections_lack_is_told_at_once(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("wire",),
     ("model", "analytics"),
+    ("text", "reading"),
     ("rules", "toml"),  # what config is made of
     ("options",),
     ("backends.base", "metrics", "config", "logs", "tls"),

@@ -7,6 +7,8 @@ shell that waits, asks the core, and carries out the answer. Lowest layer first;
     wire/        pure: netlink datagrams, the socket filter, SONiC's schema, producer scripts, lists of databases
     model/       pure: the SONiC rules, the links' view, the mailbox, generations, PortSync, restarts and retries, health
     analytics/   pure: what is kept of the past, and what follows from it: rates, trends, anomalies, flapping ports
+    text.py      text of others, made fit for a log and a terminal
+    reading.py   how files are read that somebody else names
     toml.py      TOML with line numbers
     rules.py     what the value of a configuration key may be
     options.py   every key of the configuration: default, rule, meaning, why one would change it

@@ -23,11 +23,14 @@ from portsyncd.options import (
     SelfHealingConfig,
     WarmRestartConfig,
 )
+from portsyncd.reading import read_file
 from portsyncd.wire import database_config as databases
 from portsyncd.wire.schema import APPL_DB, CONFIG_DB, STATE_DB
 
 DEFAULT_FILE: Final = "/etc/sonic/portsyncd.conf"
 ENVIRONMENT_PREFIX: Final = "PORTSYNCD_"
+# Of the configuration, and of each of SONiC's own files.
+MAX_BYTES: Final = 1 << 20
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -146,11 +149,14 @@ def _known_databases(database: DatabaseConfig, *, explicit_file: bool) -> dict[s
 def _read(path: str) -> str | None:
     """The text of a file, None if there is none. Raises ``ConfigError`` for one that cannot be read."""
     try:
-        return Path(path).read_text("utf-8")
+        content, _ = read_file(path, MAX_BYTES)
+        return content.decode()
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        # ValueError: not UTF-8, or a NUL byte in the path.
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except ValueError as error:
+        # Not UTF-8, or a NUL byte in the path.
         raise ConfigError([f"{path}: cannot be read: {error}"]) from error
 
 

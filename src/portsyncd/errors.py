@@ -66,7 +66,8 @@ class StoreError(PortsyncdError):
 
 
 class StoreUnavailableError(StoreError):
-    """Redis cannot be reached, closed the connection, or did not answer in time. The writer connects anew."""
+    """Redis cannot be reached, closed the connection, did not answer in time, or answered what is no answer to what was asked.
+    The writer connects anew."""
 
 
 class StoreChangedError(StoreError):

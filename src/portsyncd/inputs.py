@@ -4,11 +4,12 @@ import ipaddress
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from portsyncd.backends.connection import Access
 from portsyncd.config import Config, read_databases
 from portsyncd.errors import ConfigError
+from portsyncd.reading import privacy_problem, read_file
 from portsyncd.wire.database_config import Database
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # A Redis on this machine is asked again at least this often.
 _LOCAL_RETRY_SECONDS = 0.5
+# Of the password's file; Redis itself would take more.
+MAX_PASSWORD_BYTES: Final = 65536
 
 
 def read_all(config: Config) -> "tuple[dict[str, Database], Access, Credentials | None]":
@@ -50,21 +53,34 @@ def read_credentials(config: Config) -> "Credentials | None":
 
 
 def read_access(config: Config) -> Access:
-    """How Redis is spoken to. Raises ``ConfigError`` where the password's file cannot be read."""
+    """How Redis is spoken to. Raises ``ConfigError`` where the password's file cannot be read, or is not private."""
     database = config.database
-    password = None
-    if database.password_file:
-        try:
-            password = Path(database.password_file).read_text(encoding="utf-8").partition("\n")[0].strip("\r")
-        except (OSError, UnicodeDecodeError) as problem:
-            raise ConfigError([f"database.password_file: cannot read {database.password_file}: {problem}"]) from problem
     return Access(
         timeout=database.connection_timeout_secs,
         username=database.username or None,
-        password=password,
+        password=_read_password(database.password_file) if database.password_file else None,
         tls=database.tls,
         tls_ca=database.tls_ca or None,
     )
+
+
+def _read_password(path: str) -> str:
+    """The first line of its file. Raises ``ConfigError`` with everything that is wrong with that."""
+    problems = []
+    password = ""
+    try:
+        content, status = read_file(path, MAX_PASSWORD_BYTES)
+        if open_to := privacy_problem(path, status):
+            problems.append(open_to)
+        password = content.decode().partition("\n")[0].strip("\r")
+    except OSError as error:
+        problems.append(f"cannot be read: {error.strerror}")
+    except UnicodeDecodeError:
+        # What it says of itself is a part of the password.
+        problems.append("cannot be read: it is not UTF-8")
+    if problems:
+        raise ConfigError([f"database.password_file: {path}: {problem}" for problem in problems])
+    return password
 
 
 def retry_cap(config: Config, databases: Iterable[Database]) -> float:

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType, ModuleType
 from typing import Any, Final, TextIO, cast
 
+from portsyncd.text import escape
+
 # structlog imports rich where it finds it, for tracebacks in colour: 4 MB and 45 ms for what a daemon never shows.
 _modules = cast("dict[str, ModuleType | None]", sys.modules)
 _hide_rich = "rich" not in _modules
@@ -270,20 +272,11 @@ def _render_colours(_logger: object, _name: str, fields: _Fields) -> str:
 def _lines(fields: Mapping[str, Any], *, key: str = "{}=") -> Iterator[str]:
     """The event with its facts as key=value, then the lines of a traceback."""
     facts = [key.format(name) + _quote(value) for name, value in fields.items() if name not in ("event", "traceback")]
-    yield " ".join([_escape(str(fields["event"])), *facts])
+    yield " ".join([escape(str(fields["event"])), *facts])
     for line in str(fields.get("traceback", "")).splitlines():
-        yield f"  {_escape(line)}"
+        yield f"  {escape(line)}"
 
 
 def _quote(value: object) -> str:
     text = str(round(value, 6) if isinstance(value, float) else value)
-    return text if _PLAIN.fullmatch(text) else f'"{_escape(text, quote=True)}"'
-
-
-def _escape(text: str, *, quote: bool = False) -> str:
-    """Make text fit for one line: names come from the kernel and may hold anything but a NUL and a slash."""
-    if quote:
-        text = text.replace("\\", "\\\\").replace('"', '\\"')
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text if _PLAIN.fullmatch(text) else f'"{escape(text, quote=True)}"'

@@ -103,7 +103,7 @@ class DatabaseConfig:
     password_file: str = _key(
         "",
         rules.Path(),
-        "file whose first line is the password; a password never stands here",
+        "file whose first line is the password; a password never stands here; mode 0600, or 0640 with a group of the service",
         "where Redis asks for a password",
     )
     tls: bool = _key(False, rules.Flag(), "TLS to Redis; TCP only", "for a Redis that is reached over a shared network")

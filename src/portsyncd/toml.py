@@ -3,10 +3,23 @@
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
+# Of lists and tables, one in the other. Python's recursion has a bound, and dotted keys reach it without one in the parser.
+_MAX_DEPTH: Final = 100
+_BARE_KEY = re.compile(r"[\w-]+", re.ASCII)
 _POSITION = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
+# What tells where a statement ends, in text that is TOML: brackets and newlines, but for those in comments and strings.
+_TOKEN = re.compile(
+    r"""\#[^\n]*
+    | \"{3} (?: [^"\\] | \\. | "(?!"") )*+ "{3,5}
+    | '{3} (?: [^'] | '(?!'') )*+ '{3,5}
+    | " (?: [^"\\] | \\. )*+ "
+    | ' [^']*+ '
+    | [][{}\n]""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 class TomlError(ValueError):
@@ -20,7 +33,7 @@ class TomlError(ValueError):
 def parse(text: str) -> dict[str, Any]:
     """What ``tomllib`` makes of the text. Raises ``TomlError``, whatever the text."""
     try:
-        return tomllib.loads(text)
+        document = tomllib.loads(text)
     except RecursionError as error:
         raise TomlError("nested too deeply", None) from error
     except ValueError as error:
@@ -31,24 +44,27 @@ def parse(text: str) -> dict[str, Any]:
             raise TomlError(message, None) from error
         line = int(position[1]) if position[1] else text.count("\n") + 1
         raise TomlError(message[: position.start()], line) from error
+    level: list[object] = [document]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for node in level for inner in _inner(node)]
+    if level:
+        raise TomlError("nested too deeply", None)
+    return document
+
+
+def _inner(node: object) -> Iterable[object]:
+    return node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
 
 
 def lines(text: str) -> dict[tuple[str, ...], int]:
     """The line on which each table and each key begins, of text that ``parse`` accepted.
 
-    A statement (a header, or a key with its value) ends with the first line at which it is TOML by itself: one that
-    is cut within a string of several lines or within a list is not.
+    Each statement (a header, or a key with its value) is read once by itself.
     """
     found: dict[tuple[str, ...], int] = {}
     header: tuple[str, ...] = ()
-    statement, begin = "", 1
-    for number, line in enumerate(text.split("\n"), 1):
-        statement += line + "\n"
-        try:
-            content = tomllib.loads(statement)
-        except ValueError:
-            continue
-        paths = list(_paths(content))
+    for begin, statement in _statements(text):
+        paths = list(_paths(tomllib.loads(statement)))
         if statement.lstrip().startswith("["):
             header = paths[-1]
             found.setdefault(header[:1], begin)
@@ -56,8 +72,22 @@ def lines(text: str) -> dict[tuple[str, ...], int]:
         else:
             for path in paths:
                 found.setdefault(header + path, begin)
-        statement, begin = "", number + 1
     return found
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Each statement with the number of the line on which it begins. One goes as far as the first newline that is in no
+    string and no list."""
+    begin, start, depth = 1, 0, 0
+    for token in _TOKEN.finditer(text + "\n"):
+        if token[0] in "[{":
+            depth += 1
+        elif token[0] in "]}":
+            depth -= 1
+        elif token[0] == "\n" and not depth:
+            statement = text[start : token.end()]
+            yield begin, statement
+            begin, start = begin + statement.count("\n"), token.end()
 
 
 def _paths(node: object, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -78,9 +108,19 @@ def show(value: object) -> str:
         case list() | tuple():
             return f"[{', '.join(map(show, value))}]"
         case Mapping():
-            pairs = ", ".join(f"{key} = {show(each)}" for key, each in value.items())
+            pairs = ", ".join(f"{_key(key)} = {show(each)}" for key, each in value.items())
             return f"{{ {pairs} }}" if pairs else "{}"
         case float():
             return str(value)
         case _:
-            return json.dumps(str(value), ensure_ascii=False)
+            return _quoted(str(value))
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    """A string. What cannot be seen is escaped, for it may be meant for the terminal."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)

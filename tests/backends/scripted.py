@@ -17,7 +17,7 @@ async def scripted(answers: Mapping[str, Answer]) -> AsyncIterator[Database]:
     """A database on such a server, on a port of loopback that was free; commands without an answer get ``+OK``."""
 
     async def serve(stream: trio.SocketStream) -> None:
-        commands = hiredis.Reader(encoding="utf-8")
+        commands = hiredis.Reader(encoding="utf-8", errors="surrogateescape")
         async for data in stream:
             commands.feed(bytes(data))
             while (command := commands.gets()) is not False:

@@ -18,6 +18,7 @@ from portsyncd import __version__, errors, logs
 from portsyncd.cli.main import cli
 from portsyncd.config import Config
 from portsyncd.testing.children import dying_with_parent
+from portsyncd.text import escape
 
 SOURCES = Path(__file__).parents[2] / "src"
 Reload = Callable[[], Config]
@@ -147,6 +148,8 @@ def test_a_wrong_configuration_starts_nothing(daemon: Daemon, monkeypatch: pytes
         errors.NoPermissionError("grant CAP_NET_ADMIN"),
         errors.ConfigError(["f:1: a", "f:2: b"]),
         errors.PortsyncdError("x"),
+        errors.StoreUnavailableError("x\n2025-01-01T00:00:00 error forged"),
+        errors.ConfigError(["f:1: x\nforged\x1b]0;title\x07"]),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -159,8 +162,10 @@ def test_an_error_of_the_daemon_ends_it_with_its_code_and_its_message(
     daemon.end = end
     result = invoke("run")
     assert result.exit_code == error.exit_code
-    told = result.stderr.splitlines()
-    assert [line.partition(" error ")[2] for line in told] == str(error).splitlines()
+    told = result.stderr.removesuffix("\n").split("\n")
+    problems = error.problems if isinstance(error, errors.ConfigError) else (str(error),)
+    assert [line.partition(" error ")[2] for line in told] == [escape(problem) for problem in problems]
+    assert all(line.isprintable() for line in told)
 
 
 @pytest.mark.parametrize("level", ["info", "debug"])
@@ -254,6 +259,30 @@ def test_check_config_as_json(environ: Environment, tmp_path: Path) -> None:
     assert document["source"] == str(path)
     assert document["config"]["daemon"]["log_level"] == {"value": "debug", "from": f"{path}:1"}
     assert document["databases"]["STATE_DB"] == {"endpoint": "127.0.0.1:6379", "number": 6, "separator": "|"}
+
+
+def test_a_pipe_is_refused_and_not_waited_for(environ: Environment, tmp_path: Path) -> None:
+    """``check-config <(...)`` and ``... | check-config /dev/stdin`` are what a reload could never read again."""
+    os.mkfifo(tmp_path / "pipe")
+    result = invoke("check-config", str(tmp_path / "pipe"))
+    assert result.exit_code == errors.EXIT_CONFIG
+    assert f"{tmp_path / 'pipe'}: cannot be read: it is no regular file" in result.stderr
+
+
+def test_names_of_others_do_nothing_to_the_terminal(
+    environ: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    evil = "\x1b]0;title\x07\nforged"
+    path = tmp_path / "database_config.json"
+    path.write_text(
+        json.dumps({"INSTANCES": {}, "DATABASES": {"APPL_DB": {"id": 0, "separator": ":", "instance": evil}}})
+    )
+    (tmp_path / "p.conf").write_text('"a\\u001b]0;title\\nforged" = 1\n')
+    monkeypatch.setenv("PORTSYNCD_DATABASE_DATABASE_CONFIG", str(path))
+    for args in (["check-config"], ["check-config", str(tmp_path / "p.conf")], ["run"]):
+        result = invoke(*args)
+        assert result.exit_code == errors.EXIT_CONFIG
+        assert all(line.isprintable() and not line.startswith("forged") for line in result.stderr.split("\n"))
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])

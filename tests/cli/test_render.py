@@ -2,6 +2,9 @@
 
 import json
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from portsyncd import errors
 from portsyncd.cli import facts, render
 from portsyncd.config import parse
@@ -44,6 +47,21 @@ def test_the_same_as_json() -> None:
     assert document["config"]["database"]["redis_endpoints"]["value"] == {"STATE_DB": "[::1]:5"}
     assert document["config"]["database"]["redis_port"] == {"value": 6379, "from": "default"}
     assert document["databases"] == {"APPL_DB": {"endpoint": "unix:/s", "number": 0, "separator": ":"}}
+
+
+@given(*[st.text(st.characters(exclude_categories=[]), min_size=1)] * 5)
+def test_no_name_leaves_its_line_or_does_something_to_a_terminal(
+    name: str, separator: str, socket: str, source: str, problem: str
+) -> None:
+    """Names of SONiC's files and of the configuration are what others wrote."""
+    databases = {name: Database(name, Endpoint(unix_socket=socket), 0, separator)}
+    config = parse("daemon.log_level = 'debug'", source=source)
+    shown = render.config_text(config, databases, source=source, certificates=[problem]).split("\n")
+    assert len(shown) == len(render.config_text(CONFIG, DATABASES, source="f", certificates=["p"]).split("\n"))
+    failed = render.failure(errors.ConfigError([problem, source])).split("\n")
+    assert len(failed) == 4
+    other = render.failure(errors.StoreUnavailableError(problem))
+    assert all(line.isprintable() for line in (*shown, *failed, other))
 
 
 def test_problems_of_a_configuration() -> None:

@@ -70,6 +70,7 @@ def test_a_redis_user_who_may_not_subscribe_means_polling(make_switch: SwitchMak
     switch = make_switch(config={"database": {"username": "portsyncd", "password_file": "password"}})
     password = switch.daemon.folder / "password"
     password.write_text("secret\n")
+    password.chmod(0o600)
     switch.daemon.configure({"database": {"password_file": str(password)}})
     switch.appl_db.acl_setuser(
         "portsyncd",

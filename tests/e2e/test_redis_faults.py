@@ -243,6 +243,7 @@ def test_a_password_that_the_daemon_does_not_have(make_switch: SwitchMaker, tmp_
 def test_a_wrong_password_and_then_the_right_one(make_switch: SwitchMaker, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("wrong\n")
+    file.chmod(0o600)
     switch = make_switch(
         server=RedisServer(tmp_path, password="secret"), config={"database": {"password_file": str(file)}}
     )

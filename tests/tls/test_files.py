@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from portsyncd.errors import ConfigError
+from portsyncd.reading import mode_problem
 from portsyncd.tls.authority import Authority
-from portsyncd.tls.files import MAX_BYTES, Files, mode_problem, read
+from portsyncd.tls.files import MAX_BYTES, Files, read
 from tests.tls.handshakes import Kit
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

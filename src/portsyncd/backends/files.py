@@ -4,7 +4,6 @@ opened, so that a folder in which others can write does not turn it against othe
 import errno
 import json
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -13,6 +12,7 @@ import trio
 
 from portsyncd.errors import FileError
 from portsyncd.model.commands import OldLinks
+from portsyncd.reading import read_file
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NETWORK_NAMESPACE = Path("/proc/self/ns/net")
@@ -36,15 +36,15 @@ def here() -> Place:
     return Place(_BOOT_ID.read_text(encoding="ascii").strip(), _NETWORK_NAMESPACE.stat().st_ino)
 
 
-def read_regular(path: Path, most: int) -> bytes | None:
+def read_kept(path: Path, most: int) -> bytes | None:
     """All of a regular file; None where it has more than ``most`` bytes. Raises ``OSError``, also for anything but a file: what
     somebody else put there (a link, a FIFO) is neither followed, nor waited for."""
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(file, "rb", buffering=0) as stream:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        return None if status.st_size > most else stream.read(status.st_size)
+    try:
+        return read_file(path, most, follow=False)[0]
+    except OSError as problem:
+        if problem.errno == errno.EFBIG:
+            return None
+        raise
 
 
 def open_new(path: Path, mode: int) -> BinaryIO:
@@ -68,7 +68,7 @@ class OldLinksFile:
 
     def _load(self) -> OldLinks | None:
         try:
-            kept = json.loads(read_regular(self._path, _MAX_BYTES) or b"")
+            kept = json.loads(read_kept(self._path, _MAX_BYTES) or b"")
             place = here()
             if (kept["boot_id"], kept["network_namespace"]) != (place.boot_id, place.network_namespace):
                 return None

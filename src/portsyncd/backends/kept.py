@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple
 import trio
 
 from portsyncd.backends.base import Kept, Loaded
-from portsyncd.backends.files import Place, here, read_regular
+from portsyncd.backends.files import Place, here, read_kept
 from portsyncd.errors import FileError
 from portsyncd.logs import get_logger
 from portsyncd.wire.statefile import Envelope, Flaw, FlawedError, age_flaw, decode, encode
@@ -220,7 +220,7 @@ class KeptFile:
     def _judge(self, path: Path) -> Envelope | Flaw | None:
         """What the file holds, or why it must not be used; None where it is absent or cannot be read: it may be sound."""
         try:
-            raw = read_regular(path, _MAX_BYTES)
+            raw = read_kept(path, _MAX_BYTES)
         except FileNotFoundError:
             return None
         except OSError as problem:

@@ -7,8 +7,9 @@ from typing import Any
 import trio
 
 from portsyncd.backends.base import Notices
-from portsyncd.backends.connection import Access, RedisConnection, Request, ScriptUnknownError
+from portsyncd.backends.connection import Access, RedisConnection, ScriptUnknownError
 from portsyncd.backends.notifications import Notifications
+from portsyncd.backends.replies import Fits, Request, fits, marks_of, rows_of
 from portsyncd.errors import StoreChangedError, StoreError, StoreRefusedError
 from portsyncd.model.commands import Look, Op, PortNames, PortRead, PortWrite, Snapshot
 from portsyncd.model.ports import Fields
@@ -131,7 +132,7 @@ class RedisStore:
 
     async def _read(self, names: Sequence[str]) -> list[Fields | None]:
         """Per name what STATE_DB holds of ours; None where the entry does not carry ``state``, or is no hash."""
-        rows = await _evaluate(self._state, _READ, 0, [self._state_prefix, *names])
+        rows = await _evaluate(self._state, _READ, 0, [self._state_prefix, *names], rows_of(len(names)))
         return [None if row is None else (row[0], row[1] or "", row[2] or "", row[3] or "") for row in rows]
 
     async def port_names(self) -> PortNames:
@@ -159,7 +160,7 @@ class RedisStore:
             appl_prefix=self._appl_prefix,
             state_prefix=self._state_prefix,
         )
-        answer: str = await _evaluate(self._state, _PUBLISH, 0, arguments)
+        answer: str = await _evaluate(self._state, _PUBLISH, 0, arguments, marks_of(len(writes)))
         return [character == "1" for character in answer]
 
     async def _write_apart(self, writes: Sequence[PortWrite]) -> list[bool]:
@@ -241,12 +242,14 @@ _PUBLISH = _Script(publish.SCRIPT)
 _READ = _Script(publish.READ_SCRIPT)
 
 
-async def _evaluate(connection: RedisConnection, script: _Script, keys: int, arguments: Sequence[Any]) -> Any:
+async def _evaluate(
+    connection: RedisConnection, script: _Script, keys: int, arguments: Sequence[Any], fits: Fits = fits
+) -> Any:
     """EVALSHA; where Redis does not know the script (restarted, SCRIPT FLUSH), EVAL, which makes it known."""
     try:
-        (reply,) = await connection.call(("EVALSHA", script.sha, keys, *arguments))
+        (reply,) = await connection.call(("EVALSHA", script.sha, keys, *arguments), fits=fits)
     except ScriptUnknownError:
-        (reply,) = await connection.call(("EVAL", script.text, keys, *arguments))
+        (reply,) = await connection.call(("EVAL", script.text, keys, *arguments), fits=fits)
     return reply
 
 

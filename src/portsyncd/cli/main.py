@@ -167,8 +167,9 @@ def run(config: str | None, *, validate_config: bool, **flags: Any) -> int:
 def check_config(file: str | None, *, as_json: bool) -> int:
     """Check the configuration and show it.
 
-    FILE is the default file if left out. The environment counts too: yours, not that of a systemd unit. Each value is
-    shown with where it comes from. All problems are reported at once, on standard error, with exit code 78.
+    FILE is the default file if left out; a pipe is not read. The environment counts too: yours, not that of a systemd
+    unit. Each value is shown with where it comes from. All problems are reported at once, on standard error, with exit
+    code 78.
     Certificates that `run` would refuse on this machine are named, and change nothing about the exit code; `portsyncd
     certs check` shows them.
 
@@ -296,8 +297,8 @@ def _run(reload: Callable[[], Config]) -> int:
 
         return daemon_main(config, reload=reload)
     except PortsyncdError as error:
-        for line in str(error).splitlines():
-            log.error(line)
+        for problem in error.problems if isinstance(error, ConfigError) else (str(error),):
+            log.error(problem)
         return error.exit_code
     except Exception as error:  # The last line of defence: whatever it was, the operator gets one line and a code.
         log.error("stopped by an unexpected error, a fault of portsyncd; log level debug shows where", exc_info=error)

@@ -7,6 +7,7 @@ from typing import Any
 
 from portsyncd import errors, toml
 from portsyncd.config import Config, sections
+from portsyncd.text import escape
 from portsyncd.wire.database_config import Database
 
 
@@ -35,7 +36,7 @@ def config_text(
     if certificates:
         lines += ["", "# With the certificates as they are on this machine, it would not start:"]
         lines += [f"#   {problem}" for problem in certificates]
-    return "\n".join(lines)
+    return "\n".join(map(escape, lines))
 
 
 def config_json(
@@ -72,12 +73,12 @@ def problems_json(error: errors.ConfigError) -> str:
 def failure(error: errors.PortsyncdError) -> str:
     """An error for the operator: what happened, what it means, what to do."""
     if not isinstance(error, errors.ConfigError):
-        return f"portsyncd: {error}"
+        return f"portsyncd: {escape(str(error))}"
     count = "a problem" if len(error.problems) == 1 else f"{len(error.problems)} problems"
     return "\n".join(
         [
             f"portsyncd: the configuration has {count}, so nothing was started.",
-            *(f"  {problem}" for problem in error.problems),
+            *(f"  {escape(problem)}" for problem in error.problems),
             "Correct this, then try it with: portsyncd check-config",
         ]
     )

@@ -4,16 +4,15 @@ What the files hold is taken from here on, not the files: what was checked is wh
 at any time: a switch that boots before NTP has right files and a wrong clock.
 """
 
-import grp
 import os
-import stat
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
 from portsyncd.errors import ConfigError, DecodeError
+from portsyncd.reading import privacy_problem, read_file
 from portsyncd.tls import x509
 from portsyncd.tls.x509 import Certificate, Role
 
@@ -80,29 +79,14 @@ def read(files: Files) -> Material:
     return Material(files, server, ca, key[1])
 
 
-def mode_problem(mode: int, group: int, groups: Collection[int]) -> str:
-    """Why a key file of this mode and group is not private to the service, which has these groups; "" if it is."""
-    if mode & stat.S_IRWXO:
-        whom = "everybody"
-    elif mode & stat.S_IRWXG and group not in groups:
-        whom = f"group {_group_name(group)}, which is not the service's,"
-    else:
-        return ""
-    return f"mode {stat.S_IMODE(mode):04o} gives {whom} access to a private key"
-
-
 def _part(
     key: str, path: Path, decode: Callable[[bytes], _T], problems: list[str], *, private: bool = False
 ) -> _T | None:
     """What a file holds; None where it cannot be had, which ``problems`` then says."""
     try:
-        content, status = _read(path)
-        if private:
-            groups = {os.getegid(), *os.getgroups()}
-            if open_to := mode_problem(status.st_mode, status.st_gid, groups):
-                problems.append(
-                    f"{key}: {path}: {open_to}; allowed is 0600, or 0640 with a group of the service: chmod 0600 {path}"
-                )
+        content, status = read_file(path, MAX_BYTES)
+        if private and (open_to := privacy_problem(path, status)):
+            problems.append(f"{key}: {path}: {open_to}")
         return decode(content)
     except FileNotFoundError:
         problems.append(f"{key}: {path} does not exist; {_WAY_OUT}")
@@ -115,23 +99,6 @@ def _part(
     except DecodeError as error:
         problems.append(f"{key}: {path}: {error}")
     return None
-
-
-def _read(path: Path) -> tuple[bytes, os.stat_result]:
-    """Content and status of one file, the same however the path changes meanwhile. Never waits for a pipe's other end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise DecodeError("it is no regular file; name a file with PEM in it")
-        content = b""
-        while len(content) <= MAX_BYTES and (piece := os.read(descriptor, MAX_BYTES + 1)):
-            content += piece
-    finally:
-        os.close(descriptor)
-    if len(content) > MAX_BYTES:
-        raise DecodeError(f"larger than {MAX_BYTES // 1024} KiB, which no certificate or key is; name the right file")
-    return content, status
 
 
 def _server_problems(position: int, certificate: Certificate) -> Sequence[str]:
@@ -163,10 +130,3 @@ def _dated(key: str, path: Path, certificates: Sequence[Certificate], now: datet
 def _which(position: int, certificates: Sequence[Certificate]) -> str:
     subject = certificates[position].subject
     return f"{subject}: " if len(certificates) == 1 else f"certificate {position + 1} ({subject}): "
-
-
-def _group_name(group: int) -> str:
-    try:
-        return grp.getgrgid(group).gr_name
-    except KeyError:
-        return str(group)

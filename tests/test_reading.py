@@ -1,0 +1,62 @@
+"""How files are read that somebody else names; which of them are private is told by ``tests/tls/test_files.py``."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from portsyncd.reading import privacy_problem, read_file
+
+
+def test_all_of_a_file_and_its_status(tmp_path: Path) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_bytes(b"12345")
+    link.symlink_to(file)
+    for path in (file, link, str(link)):
+        content, status = read_file(path, 5)
+        assert (content, status.st_ino) == (b"12345", file.stat().st_ino)
+
+
+def test_a_file_whose_size_is_not_known_before(tmp_path: Path) -> None:
+    assert Path("/proc/self/status").stat().st_size == 0
+    assert read_file("/proc/self/status", 1 << 16)[0].startswith(b"Name:")
+
+
+@pytest.mark.parametrize(
+    ("make", "number", "text"),
+    [
+        (lambda path: path.write_bytes(bytes(2049)), errno.EFBIG, "larger than 2 KiB"),
+        (lambda path: path.symlink_to("/dev/zero"), errno.EINVAL, "no regular file"),
+        (os.mkfifo, errno.EINVAL, "a pipe or a device is not waited for"),
+        (Path.mkdir, errno.EINVAL, "no regular file"),
+        (lambda _: None, errno.ENOENT, "No such file"),
+    ],
+    ids=["too large", "device", "pipe", "folder", "absent"],
+)
+def test_what_is_not_read(tmp_path: Path, make: Callable[[Path], None], number: int, text: str) -> None:
+    make(tmp_path / "file")
+    before = descriptors()
+    with pytest.raises(OSError, match=text) as caught:
+        read_file(tmp_path / "file", 2048)
+    assert caught.value.errno == number
+    assert descriptors() == before
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_what_is_private_and_what_is_not(tmp_path: Path) -> None:
+    """Of root:portsyncd 0640 the service, which has that group, is told nothing."""
+    file = tmp_path / "file"
+    file.touch(mode=0o600)
+    assert privacy_problem(file, file.stat()) == ""
+    file.chmod(0o640)
+    assert file.stat().st_gid in {os.getegid(), *os.getgroups()}
+    assert privacy_problem(file, file.stat()) == ""
+    file.chmod(0o644)
+    assert privacy_problem(file, file.stat()) == (
+        f"mode 0644 gives everybody access; allowed is 0600, or 0640 with a group of the service: chmod 0600 {file}"
+    )
