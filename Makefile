@@ -6,7 +6,8 @@
 # VENV and PYTHON choose another environment: make test VENV=.venv-3.13 PYTHON=python3.13.
 
 VENV ?= .venv
-WORKERS ?= 2
+# One more than cores: tests that start the daemon as a process wait a good deal.
+WORKERS ?= 3
 RUNS ?= 5
 ROUNDS ?= 300
 SEED ?= 4
@@ -38,7 +39,7 @@ demo: $(VENV)/.demo  ## the real daemon against a real Redis and the kernel, wit
 
 .PHONY: test
 test: programs $(VENV)/.dev packages  ## all tests, with branch coverage (needs root for those that make links)
-	@$(PYTEST) --numprocesses $(WORKERS) $(ARGS) --cov
+	@$(PYTEST) --numprocesses $(WORKERS) --dist worksteal $(ARGS) --cov
 
 .PHONY: e2e
 e2e: programs $(VENV)/.dev deb  ## the end-to-end tests alone, in full, each fault RUNS=5 times; recovery times are printed

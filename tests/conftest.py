@@ -4,7 +4,7 @@ A test that the machine cannot run fails; it is never skipped, since a skipped t
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -29,12 +29,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=4, help="of when the daemon is killed and how links change meanwhile")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Mark what asks for the fixture ``require_root``, so that ``-m 'not root'`` leaves it out too."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line(
+        "markers", "long: takes ten seconds or more; comes first, so that nothing is waited for at the end"
+    )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Mark what asks for the fixture ``require_root``, so that ``-m 'not root'`` leaves it out too; and when all is shuffled,
+    move what takes long to the front."""
     for item in items:
         if isinstance(item, pytest.Function) and "require_root" in item.fixturenames:
             item.add_marker("root")
+    yield
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,9 +2,13 @@
 
 Each of these paths that has less is reported as one failed test, so that pytest's own summary and exit code tell it.
 A run of chosen files or of ``-k`` is not judged.
+
+What is measured takes twice its time. A test marked ``unmeasured`` is left out: one that computes for seconds and takes no
+branch that no other test takes.
 """
 
 import io
+import sys
 from pathlib import Path
 
 import coverage
@@ -14,6 +18,25 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the ini option."""
     parser.addini("full_coverage", "files and folders that need full branch coverage", type="paths", default=[])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line("markers", "unmeasured: computes for long; coverage does not watch it")
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> object:
+    """Keep coverage from watching a test marked ``unmeasured``. pytest-cov's ``no_cover`` stops it in all threads, and those
+    that Trio keeps for later would never be watched again; this is about the test's own thread alone."""
+    if item.get_closest_marker("unmeasured") is None:
+        return (yield)
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

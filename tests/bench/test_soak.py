@@ -16,6 +16,7 @@ pytestmark = pytest.mark.root
 SHORT = Plan(seconds=2, rate=500, ports=16, seed=3, row=1, warm_up=1, fault_every=0.5, max_growth=100 * MB)
 
 
+@pytest.mark.long
 def test_a_short_one_keeps_its_goals(tmp_path: Path) -> None:
     files = {option: tmp_path / f"soak.{option}" for option in ("json", "png", "markdown")}
     arguments = ["--minutes", "0.1", "--ports", "24", "--fault-every", "1", "--seed", "5", "--max-growth", "100"]

@@ -16,7 +16,8 @@ import pytest
 from portsyncd.testing.switch import Switch
 from tests.chaos.kept import read_all, saved_now
 
-pytestmark = pytest.mark.root
+# A disk that failed is tried again after ten seconds.
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 PORTS = [f"Ethernet{4 * number}" for number in range(4)]
 DEADLINE_SECONDS = 50.0

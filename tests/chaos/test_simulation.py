@@ -22,6 +22,7 @@ from portsyncd.model import service_state
 from portsyncd.model.generation import Generation
 from portsyncd.model.mailbox import Mailbox, Synced
 from portsyncd.model.port import Port
+from portsyncd.model.service_state import Fields, Seen, Terms, Told
 from portsyncd.model.sync import PortSync
 from portsyncd.services import notifier
 from portsyncd.services.reader import START, Reader
@@ -65,6 +66,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
     assert all(map(len, digests))
 
 
+@pytest.mark.long
 def test_a_day_takes_no_more_memory_than_an_hour(tmp_path: Path) -> None:
     # It has a deadline of its own.
     faulthandler.cancel_dump_traceback_later()
@@ -140,22 +142,15 @@ def losses_are_miscounted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Port, "count", once)
 
 
-def readiness_comes_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        notifier, "due", lambda terms, told, seen, now: service_state.due(terms, told, replace(seen, synced=True), now)
-    )
-
-
 def the_watchdog_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        notifier,
-        "due",
-        lambda terms, told, seen, now: service_state.due(replace(terms, feed_every=None), told, seen, now),
-    )
+    def forgetful(terms: Terms, told: Told, seen: Seen, now: float) -> tuple[Fields, Told]:
+        fields, told = service_state.due(terms, told, seen, now)
+        return {name: value for name, value in fields.items() if name != "WATCHDOG"}, told
+
+    monkeypatch.setattr(notifier, "due", forgetful)
 
 
 BREAKS: tuple[Break, ...] = (
-    readiness_comes_early,
     the_watchdog_is_forgotten,
     an_overrun_is_overlooked,
     a_lost_reply_is_forgotten,
@@ -176,6 +171,7 @@ def log_as_before() -> Iterator[None]:
     logs._output.stream = None
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("break_it", BREAKS, ids=lambda each: each.__name__)
 def test_a_broken_daemon_is_seen(
     break_it: Break, log_as_before: None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest

@@ -34,9 +34,10 @@ async def test_the_names_of_ports_that_the_databases_hold(world: World, store: S
 
 
 async def test_of_many_names_each_comes_once(world: World, store: Store) -> None:
+    config = world.client(CONFIG)
     everything = [f"Ethernet{number}" for number in range(3000)]
     for name in everything:
-        world.client(CONFIG).hset(f"PORT|{name}", mapping={"lanes": "0"})
+        config.hset(f"PORT|{name}", mapping={"lanes": "0"})
     names = await store.port_names()
     assert sorted(names.config) == sorted(everything)
 

@@ -75,6 +75,7 @@ def play_until(folder: Path, seen: Sequence[str], *arguments: str) -> tuple[int,
     return demo.returncode, said
 
 
+@pytest.mark.long
 def test_with_chaos_it_heals(tmp_path: Path) -> None:
     accidents = ("more than the socket holds", "the supervisor rebuilds it", "Redis is back, empty")
     code, said = play_until(tmp_path, accidents, "--ports", "4", "--chaos")

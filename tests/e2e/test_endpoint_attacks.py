@@ -44,6 +44,7 @@ def attack(switch: Switch, full: bool) -> list[str]:
     return wrong + scraper.failures
 
 
+@pytest.mark.long
 def test_no_attack_on_the_endpoint_reaches_the_daemon(make_switch: SwitchMaker, full: bool) -> None:
     switch = make_switch(metrics=True)
     switch.bring_up(PORTS)

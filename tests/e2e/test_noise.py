@@ -68,6 +68,7 @@ def test_512_ports_take_at_most_64_megabytes(switch: Switch) -> None:
     assert switch.daemon.resident_bytes() <= 64 * 1024 * 1024
 
 
+@pytest.mark.long
 def test_2_000_links(switch: Switch) -> None:
     names = [f"Ethernet{number}" for number in range(2000)]
     switch.load_config(names)

@@ -46,6 +46,7 @@ def prometheus(switch: Switch, tmp_path: Path, require_program: Callable[[str], 
         yield prometheus
 
 
+@pytest.mark.long
 def test_an_alert_fires_when_redis_is_killed_and_ends_when_it_is_back(switch: Switch, prometheus: Prometheus) -> None:
     prometheus.wait(lambda: prometheus.value("portsyncd_redis_connected") == 1, "a scrape has been stored")
     prometheus.wait(lambda: prometheus.value("instance:portsyncd_events_processed:rate1m") is not None, "rules ran")

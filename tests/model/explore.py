@@ -1,19 +1,29 @@
 """Every order of events, tried out once: a breadth-first search over the states of a ``World``.
 
-Two orders that lead to the same state are one from there on. A broken rule is reported with the shortest order of
-steps that leads to it.
+Two orders that lead to the same state are one from there on. What a step does follows from the parts of the world that it
+asks for: where these are the same again, so is what comes of it, and it is not taken again. A broken rule is reported with
+the shortest order of steps that leads to it.
 """
 
 from collections import Counter, deque
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import ge
+from typing import Any
 
 from tests.model.copies import clone, key_of
 from tests.model.databases import BrokenRuleError
 from tests.model.rules import PARTS
 from tests.model.world import Move, World
 
-_NO_PARTS = (-1,) * len(PARTS)
+# All that a step can change; and what it cannot.
+_CHANGING = (*PARTS, "file", "saved")
+_FIXED = ("policy", "coarse", "notifying")
+
+# A state: for each of ``_CHANGING`` a number, equal for equal parts. Different ones never have the same.
+_State = tuple[int, ...]
+# How often each step that does not come by itself may still be taken; first, how many of them in all.
+_Left = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +35,68 @@ class Explored:
     settled: int
 
 
+class _Trial(World):
+    """A world to take one step in: what the step asks for comes from the world before, a copy where the step may change it.
+    asked: for which parts, in this order."""
+
+    __slots__ = ("_before", "_touched", "asked")
+
+    def __init__(self, before: World, move: Move) -> None:
+        self._before = before
+        self._touched: Sequence[str] = before.touched(move)
+        self.asked: list[str] = []
+        for name in _FIXED:
+            setattr(self, name, getattr(before, name))
+        if move.name == "command":
+            # Which one it is has been asked just now.
+            self.asked.append("sync")
+            self.sync = clone(before.sync)
+
+    def __getattr__(self, name: str) -> Any:
+        part = getattr(self._before, name)
+        self.asked.append(name)
+        if name in self._touched:
+            part = clone(part)
+        setattr(self, name, part)
+        return part
+
+    def changed(self) -> dict[str, Any]:
+        """What is another object than before. It is asked for nothing more from here on."""
+        self._touched = ()
+        return {name: part for name in _CHANGING if (part := getattr(self, name)) is not getattr(self._before, name)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asks:
+    """A step asks for a part; what it does next goes by the part's number."""
+
+    place: int
+    then: "dict[int, _Known]"
+
+
+# What is known of a step: what it asks for next; or, at its end, which parts are others then, by their places.
+_Known = _Asks | dict[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A state. parts: a number for each part of the world, equal for equal parts. left: how often each step that does not
-    come by itself may still be taken; first, how many of them in all."""
+    """A state, and what is left when the search comes to it."""
 
-    world: World
-    parts: Sequence[int]
-    left: tuple[int, ...]
+    state: _State
+    left: _Left
     number: int
 
 
 class _Search:
     def __init__(self, start: World) -> None:
         self._start = start
-        self._parts: dict[Hashable, int] = {}
         self._numbers: dict[Hashable, int] = {}
-        # Per state: the state that it was first reached from, and how.
+        # By their numbers.
+        self._parts: list[Any] = []
+        self._known: dict[Move, _Known] = {}
+        # Per state: with what left the search came to it, and the numbers that these nodes have.
+        self._met: dict[_State, list[tuple[_Left, int]]] = {}
+        # Per node: the node that it was first reached from, and how.
         self._origins: list[tuple[int, Move | None]] = []
         self.free_steps: list[tuple[int, int]] = []
         self.new: deque[_Node] = deque()
@@ -49,18 +104,57 @@ class _Search:
     def __len__(self) -> int:
         return len(self._origins)
 
-    def meet(self, world: World, left: tuple[int, ...], before: _Node | None, move: Move | None) -> int:
-        """The number of this state; it is to be followed up if it is new."""
-        old = None if before is None else before.world
-        parts = list(_NO_PARTS if before is None else before.parts)
-        for n, name in enumerate(PARTS):
-            part = getattr(world, name)
-            if part is not getattr(old, name, None):
-                parts[n] = self._parts.setdefault((name, key_of(part)), len(self._parts))
-        number = self._numbers.setdefault((left, world.file, *parts), len(self))
-        if number == len(self):
-            self._origins.append((0 if before is None else before.number, move))
-            self.new.append(_Node(world, parts, left, number))
+    def number(self, name: str, part: Any) -> int:
+        """Of this part of a world, which is kept."""
+        number = self._numbers.setdefault((name, key_of(part)), len(self._parts))
+        if number == len(self._parts):
+            self._parts.append(part)
+        return number
+
+    def world(self, state: _State) -> World:
+        """Of this state. Nothing in it may be changed."""
+        made = object.__new__(World)
+        for name in _FIXED:
+            setattr(made, name, getattr(self._start, name))
+        for name, number in zip(_CHANGING, state, strict=True):
+            setattr(made, name, self._parts[number])
+        return made
+
+    def after(self, state: _State, world: World, move: Move) -> _State:
+        """The state that this step leads to from ``state``, whose world is ``world``. Raises ``BrokenRuleError``."""
+        known = self._known.get(move)
+        while isinstance(known, _Asks):
+            known = known.then.get(state[known.place])
+        if known is None:
+            known = self._take(state, world, move)
+        return tuple([known.get(place, number) for place, number in enumerate(state)])
+
+    def _take(self, state: _State, world: World, move: Move) -> dict[int, int]:
+        trial = _Trial(world, move)
+        trial.do(move)
+        # Of different kinds of keys: a step, and then numbers.
+        known: dict[Any, _Known] = self._known
+        key: Any = move
+        for name in trial.asked:
+            place = _CHANGING.index(name)
+            asks = known.setdefault(key, _Asks(place, {}))
+            assert isinstance(asks, _Asks)
+            known, key = asks.then, state[place]
+        changed = {_CHANGING.index(name): self.number(name, part) for name, part in trial.changed().items()}
+        known[key] = changed
+        return changed
+
+    def meet(self, state: _State, left: _Left, before: _Node | None, move: Move | None) -> int:
+        """The number of the node; it is to be followed up, unless all that can come of it comes of one that was met before:
+        of the same state, with no step less that is left."""
+        met = self._met.setdefault(state, [])
+        for other, number in met:
+            if all(map(ge, other, left)):
+                return number
+        number = len(self)
+        met.append((left, number))
+        self._origins.append((0 if before is None else before.number, move))
+        self.new.append(_Node(state, left, number))
         return number
 
     def report(self, problem: object, number: int, *last: Move) -> BrokenRuleError:
@@ -88,39 +182,41 @@ def explore(start: World, leave: Mapping[Move, int], total: int) -> Explored:
     that says. Raises ``BrokenRuleError`` whose text has the order."""
     search = _Search(start)
     steps = settled = 0
-    search.meet(start, (total, *leave.values()), None, None)
+    search.meet(
+        tuple(search.number(name, getattr(start, name)) for name in _CHANGING), (total, *leave.values()), None, None
+    )
     while search.new:
         node = search.new.popleft()
-        free = node.world.free_moves()
+        world = search.world(node.state)
+        free = world.free_moves()
         if not free:
             settled += 1
             try:
-                clone(node.world).check_at_rest()
+                clone(world).check_at_rest()
             except BrokenRuleError as problem:
                 raise search.report(problem, node.number) from None
-        for move, left in [*((move, node.left) for move in free), *_other_moves(node, leave)]:
-            world = node.world.child(move)
+        for move, left in [*((move, node.left) for move in free), *_other_moves(world, node.left, leave)]:
             steps += 1
             try:
-                world.do(move)
+                state = search.after(node.state, world, move)
             except BrokenRuleError as problem:
                 raise search.report(problem, node.number, move) from None
-            number = search.meet(world, left, node, move)
+            number = search.meet(state, left, node, move)
             if left is node.left:
                 search.free_steps.append((node.number, number))
     _check_progress(search)
     return Explored(len(search), steps, settled)
 
 
-def _other_moves(node: _Node, leave: Mapping[Move, int]) -> list[tuple[Move, tuple[int, ...]]]:
+def _other_moves(world: World, left: _Left, leave: Mapping[Move, int]) -> list[tuple[Move, _Left]]:
     """The steps of ``leave`` that are possible, each with what is left after it."""
-    total, *each = node.left
+    total, *each = left
     if not total:
         return []
     return [
         (move, (total - 1, *each[:n], each[n] - 1, *each[n + 1 :]))
         for n, move in enumerate(leave)
-        if each[n] and node.world.possible(move)
+        if each[n] and world.possible(move)
     ]
 
 

@@ -25,6 +25,9 @@ from tests.model.explore import explore, order_in_words
 from tests.model.rules import PARTS
 from tests.model.world import Move, World, running, switch, warm
 
+# PortSync's own tests take its branches; here are some hundred thousand steps.
+pytestmark = pytest.mark.unmeasured
+
 PORTS = ("Ethernet0", "Ethernet4")
 FIRST, SECOND = PORTS
 

@@ -81,10 +81,13 @@ class World(Switch):
         made = object.__new__(type(self))
         for name in _ATTRIBUTES:
             setattr(made, name, getattr(self, name))
-        step = type(self.sync.next()) if move.name == "command" else move.name
-        for name in _TOUCHED.get(step, PARTS):
+        for name in self.touched(move):
             setattr(made, name, clone(getattr(self, name)))
         return made
+
+    def touched(self, move: Move) -> tuple[str, ...]:
+        """The parts that this step changes, if it is taken now."""
+        return _TOUCHED.get(type(self.sync.next()) if move.name == "command" else move.name, PARTS)
 
     def describe(self, move: Move) -> str:
         """The step in words, as it would be taken now."""

@@ -389,6 +389,7 @@ async def test_of_many_ports_those_that_wait_longest_are_named(autojump_clock: M
         assert document["awaited_ports_total"] == len(ports)
 
 
+@pytest.mark.unmeasured
 async def test_links_that_come_and_go_all_the_time_leave_the_sync_uncertified(autojump_clock: MockClock) -> None:
     switch = ObservedSwitch()
 
@@ -685,6 +686,7 @@ async def test_many_ports_that_wait_are_counted_without_being_looked_at(autojump
 # ---- the clock on the wall
 
 
+@pytest.mark.unmeasured
 async def test_timestamps_stand_still_and_follow_only_a_clock_that_was_set(autojump_clock: MockClock) -> None:
     switch = ObservedSwitch()
     async with observed(switch) as observer:

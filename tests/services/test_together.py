@@ -6,6 +6,7 @@ And at every moment each event that was read is accounted for.
 from collections.abc import Callable
 from typing import Final
 
+import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -167,6 +168,7 @@ async def play(steps: list[tuple[str, str, float]]) -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.unmeasured
 @settings(max_examples=80)
 @given(STEPS)
 def test_in_the_end_redis_says_what_the_kernel_says(steps: list[tuple[str, str, float]]) -> None:

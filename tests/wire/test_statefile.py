@@ -59,6 +59,7 @@ def document(**changes: object) -> bytes:
 # ---- what comes back
 
 
+@pytest.mark.unmeasured
 @given(ENVELOPES)
 def test_what_is_encoded_is_decoded(envelope: Envelope) -> None:
     assert decode(encode(KIND, VERSION, envelope), KIND, VERSION) == envelope
@@ -119,6 +120,7 @@ def test_the_work_is_done_in_slices_with_a_pause_after_each() -> None:
 # ---- what does not
 
 
+@pytest.mark.unmeasured
 @given(ENVELOPES, st.data())
 def test_a_document_that_ends_early_is_one_of_our_errors(envelope: Envelope, data: st.DataObject) -> None:
     raw = encode(KIND, VERSION, envelope)
@@ -126,6 +128,7 @@ def test_a_document_that_ends_early_is_one_of_our_errors(envelope: Envelope, dat
     assert flaw_of(raw[:end]) is (Flaw.TRUNCATED if end else Flaw.EMPTY)
 
 
+@pytest.mark.unmeasured
 @given(ENVELOPES, st.data())
 def test_a_flipped_bit_is_damage(envelope: Envelope, data: st.DataObject) -> None:
     raw = bytearray(encode(KIND, VERSION, envelope))
@@ -154,6 +157,7 @@ def test_any_bytes_at_all_are_one_of_our_errors(raw: bytes) -> None:
     flaw_of(raw)
 
 
+@pytest.mark.unmeasured
 @given(st.dictionaries(st.sampled_from(list(json.loads(RAW))), VALUES))
 def test_any_members_with_a_right_digest_are_a_document_or_one_of_our_errors(changes: dict[str, Any]) -> None:
     with suppress(FlawedError):

@@ -49,6 +49,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
         yield disk
 
 
+@pytest.mark.long
 def test_a_full_disk(disk: SmallDisk, make_switch: SwitchMaker, measure: Measure) -> None:
     switch = make_switch(config=SAVED_OFTEN, metrics=True)
     switch.bring_up(PORTS)
