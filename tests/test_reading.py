@@ -1,9 +1,11 @@
 """How files are read that somebody else names; which of them are private is told by ``tests/tls/test_files.py``."""
 
 import errno
+import grp
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,3 +62,17 @@ def test_what_is_private_and_what_is_not(tmp_path: Path) -> None:
     assert privacy_problem(file, file.stat()) == (
         f"mode 0644 gives everybody access; allowed is 0600, or 0640 with a group of the service: chmod 0600 {file}"
     )
+
+
+@pytest.mark.parametrize(("user", "private"), [(0, True), (1000, False)])
+def test_root_asks_for_the_service_too(monkeypatch: pytest.MonkeyPatch, user: int, private: bool) -> None:
+    service = 54321
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(grp, "getgrnam", lambda name: SimpleNamespace(gr_gid=service, name=name))
+    status = os.stat_result((0o100640, 0, 0, 1, 0, service, 0, 0, 0, 0))
+    assert (privacy_problem("file", status) == "") == private
+
+
+def test_without_a_group_of_that_name_root_asks_for_itself() -> None:
+    status = os.stat_result((0o100640, 0, 0, 1, 0, 54321, 0, 0, 0, 0))
+    assert "which is not the service's" in privacy_problem("file", status)

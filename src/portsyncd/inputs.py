@@ -67,12 +67,12 @@ def read_access(config: Config) -> Access:
 def _read_password(path: str) -> str:
     """The first line of its file. Raises ``ConfigError`` with everything that is wrong with that."""
     problems = []
-    password = ""
+    line = ""
     try:
         content, status = read_file(path, MAX_PASSWORD_BYTES)
         if open_to := privacy_problem(path, status):
             problems.append(open_to)
-        password = content.decode().partition("\n")[0].strip("\r")
+        line = content.decode().partition("\n")[0].strip("\r")
     except OSError as error:
         problems.append(f"cannot be read: {error.strerror}")
     except UnicodeDecodeError:
@@ -80,7 +80,7 @@ def _read_password(path: str) -> str:
         problems.append("cannot be read: it is not UTF-8")
     if problems:
         raise ConfigError([f"database.password_file: {path}: {problem}" for problem in problems])
-    return password
+    return line
 
 
 def retry_cap(config: Config, databases: Iterable[Database]) -> float:

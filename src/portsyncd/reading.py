@@ -5,7 +5,12 @@ import grp
 import os
 import stat
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+# As the units have it.
+SERVICE_GROUP: Final = "portsyncd"
 
 
 def read_file(path: str | Path, most: int, *, follow: bool = True) -> tuple[bytes, os.stat_result]:
@@ -29,9 +34,18 @@ def read_file(path: str | Path, most: int, *, follow: bool = True) -> tuple[byte
 
 
 def privacy_problem(path: str | Path, status: os.stat_result) -> str:
-    """Why a file is not private to this process and what to do about it; "" if it is."""
-    open_to = mode_problem(status.st_mode, status.st_gid, {os.getegid(), *os.getgroups()})
+    """Why a file is not private to this process, or to the service, and what to do about it; "" if it is."""
+    open_to = mode_problem(status.st_mode, status.st_gid, _own_groups())
     return open_to and f"{open_to}; allowed is 0600, or 0640 with a group of the service: chmod 0600 {path}"
+
+
+def _own_groups() -> set[int]:
+    """Root also asks for the service, which has a group of its own where it does not run as root."""
+    groups = {os.getegid(), *os.getgroups()}
+    if os.geteuid() == 0:
+        with suppress(KeyError):
+            groups.add(grp.getgrnam(SERVICE_GROUP).gr_gid)
+    return groups
 
 
 def mode_problem(mode: int, group: int, groups: Collection[int]) -> str:

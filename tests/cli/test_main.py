@@ -309,6 +309,22 @@ def test_check_config_looks_at_the_files_of_sonic_too(environ: Environment, tmp_
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_check_config_names_what_the_password_s_file_lacks(
+    environ: Environment, tmp_path: Path, flags: list[str]
+) -> None:
+    path, password = tmp_path / "p.conf", tmp_path / "password"
+    password.write_text("hunter2")
+    password.chmod(0o644)
+    path.write_text(f"metrics.enabled = false\ndatabase.password_file = '{password}'")
+    result = invoke("check-config", str(path), *flags)
+    assert result.exit_code == errors.EXIT_OK
+    assert f"{password}: mode 0644 gives everybody access" in result.stdout
+    assert "hunter2" not in result.stdout
+    password.chmod(0o600)
+    assert "gives everybody access" not in invoke("check-config", str(path), *flags).stdout
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_check_config_names_what_the_certificates_lack_and_calls_the_configuration_correct(
     environ: Environment, tmp_path: Path, flags: list[str]
 ) -> None:

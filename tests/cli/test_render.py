@@ -56,8 +56,10 @@ def test_no_name_leaves_its_line_or_does_something_to_a_terminal(
     """Names of SONiC's files and of the configuration are what others wrote."""
     databases = {name: Database(name, Endpoint(unix_socket=socket), 0, separator)}
     config = parse("daemon.log_level = 'debug'", source=source)
-    shown = render.config_text(config, databases, source=source, certificates=[problem]).split("\n")
-    assert len(shown) == len(render.config_text(CONFIG, DATABASES, source="f", certificates=["p"]).split("\n"))
+    shown = render.config_text(config, databases, source=source, files={"certificates": [problem]}).split("\n")
+    assert len(shown) == len(
+        render.config_text(CONFIG, DATABASES, source="f", files={"password_file": ["p"]}).split("\n")
+    )
     failed = render.failure(errors.ConfigError([problem, source])).split("\n")
     assert len(failed) == 4
     other = render.failure(errors.StoreUnavailableError(problem))

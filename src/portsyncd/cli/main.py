@@ -267,19 +267,27 @@ def _check(read: Callable[[], Config], *, source: str, as_json: bool) -> int:
         click.echo(render.failure(error), err=True)
         return EXIT_CONFIG
     show = render.config_json if as_json else render.config_text
-    click.echo(show(config, databases, source=source, certificates=_certificate_problems(config)))
+    click.echo(show(config, databases, source=source, files=_refused_files(config)))
     return EXIT_OK
 
 
-def _certificate_problems(config: Config) -> tuple[str, ...]:
-    """Why `run` would refuse the certificates here. No reason to call the configuration wrong: it may be meant for
-    another machine."""
-    if not config.metrics.enabled:
-        return ()
+def _refused_files(config: Config) -> dict[str, tuple[str, ...]]:
+    """Why `run` would refuse here what the configuration names. No reason to call that wrong: it may be meant for another
+    machine."""
+    from portsyncd.inputs import read_access
     from portsyncd.tls.files import Files, read
 
+    metrics = config.metrics
+    files = Files(Path(metrics.cert), Path(metrics.key), Path(metrics.ca))
+    return {
+        "certificates": _problems_of(lambda: read(files)) if metrics.enabled else (),
+        "password_file": _problems_of(lambda: read_access(config)),
+    }
+
+
+def _problems_of(attempt: Callable[[], object]) -> tuple[str, ...]:
     try:
-        read(Files(Path(config.metrics.cert), Path(config.metrics.key), Path(config.metrics.ca)))
+        attempt()
     except ConfigError as error:
         return error.problems
     return ()

@@ -3,21 +3,24 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from portsyncd import errors, toml
 from portsyncd.config import Config, sections
 from portsyncd.text import escape
 from portsyncd.wire.database_config import Database
 
+_NO_FILES: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
+
 
 def config_text(
-    config: Config, databases: Mapping[str, Database], *, source: str, certificates: Sequence[str] = ()
+    config: Config, databases: Mapping[str, Database], *, source: str, files: Mapping[str, Sequence[str]] = _NO_FILES
 ) -> str:
     """The effective configuration as a TOML file whose comments say where each value comes from.
 
     Defaults are comments as a whole: a key that stands in the file may mean more than its value (``redis_host`` that
-    is set wins over SONiC's own files). certificates: why those of the metrics endpoint would be refused here.
+    is set wins over SONiC's own files). files: why those that it names (certificates, password_file) would be refused here.
     """
     lines = [
         f"# {source}",
@@ -33,14 +36,15 @@ def config_text(
     lines += ["", "# Where the databases are, by this and by SONiC's own files:"]
     for name, each in databases.items():
         lines.append(f'#   {name:<9}  number {each.number}, separator "{each.separator}", at {each.endpoint}')
-    if certificates:
-        lines += ["", "# With the certificates as they are on this machine, it would not start:"]
-        lines += [f"#   {problem}" for problem in certificates]
+    refused = [problem for problems in files.values() for problem in problems]
+    if refused:
+        lines += ["", "# With the files as they are on this machine, it would not start:"]
+        lines += [f"#   {problem}" for problem in refused]
     return "\n".join(map(escape, lines))
 
 
 def config_json(
-    config: Config, databases: Mapping[str, Database], *, source: str, certificates: Sequence[str] = ()
+    config: Config, databases: Mapping[str, Database], *, source: str, files: Mapping[str, Sequence[str]] = _NO_FILES
 ) -> str:
     """The same for programs: ``config.<section>.<key>`` holds ``value`` and ``from``."""
     document = {
@@ -60,7 +64,7 @@ def config_json(
             name: {"endpoint": str(each.endpoint), "number": each.number, "separator": each.separator}
             for name, each in databases.items()
         },
-        "certificates": {"ok": not certificates, "problems": certificates},
+        **{name: {"ok": not problems, "problems": problems} for name, problems in files.items()},
     }
     return json_text(document)
 

@@ -87,6 +87,8 @@ def test_it_is_nobody_else_and_has_one_capability(switch: ServiceSwitch) -> None
     for kind in ("CapEff", "CapPrm", "CapBnd", "CapAmb"):
         assert int(said[kind], 16) == CAP_NET_ADMIN
     assert (said["NoNewPrivs"], said["Seccomp"]) == ("1", "2")
+    # Of a core that a program receives, nothing is memory: the private key is in there.
+    assert int((switch.guest.root / f"proc/{switch.main_pid}/coredump_filter").read_text(), 16) == 0
 
 
 def test_it_can_do_without_that_capability(switch: ServiceSwitch) -> None:

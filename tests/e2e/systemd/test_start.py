@@ -59,7 +59,9 @@ def test_told_to_stop_it_ends_well(switch: ServiceSwitch) -> None:
 def test_it_goes_and_comes_with_swss(switch: ServiceSwitch) -> None:
     switch.guest.write("/run/systemd/system/swss.service", "[Service]\nType=exec\nExecStart=sleep infinity\n")
     switch.guest.systemctl("daemon-reload")
-    switch.guest.systemctl("start", "swss.service", UNIT)
+    switch.guest.systemctl("enable", "--runtime", UNIT)
+    switch.guest.systemctl("start", "swss.service")
+    switch.wait_shown(ActiveState="active")
     before = switch.main_pid
     switch.guest.systemctl("restart", "swss.service")
     switch.wait(lambda: switch.main_pid not in (0, before), "it was restarted, too")
@@ -67,6 +69,9 @@ def test_it_goes_and_comes_with_swss(switch: ServiceSwitch) -> None:
     switch.guest.systemctl("stop", "swss.service")
     switch.wait_shown(ActiveState="inactive")
     switch.wait_message("Deactivated successfully")
+    switch.guest.systemctl("start", "swss.service")
+    switch.wait_shown(ActiveState="active")
+    switch.guest.systemctl("disable", "--runtime", UNIT)
 
 
 @pytest.mark.parametrize(
