@@ -83,7 +83,8 @@ def plain(samples: Samples) -> str:
 
 def markdown(samples: Samples, machine: Mapping[str, str], runs: int) -> str:
     """The table for documents, with what it was measured on."""
-    lines = [BEGIN, "", f"Medians of {runs} runs, range in brackets. {verdict(samples)}", ""]
+    what = "Figures of one run." if runs == 1 else f"Medians of {runs} runs, range in brackets."
+    lines = [BEGIN, "", f"{what} {verdict(samples)}", ""]
     lines += [f"- {key}: {value}" for key, value in machine.items()]
     lines += ["", *(f"| {' | '.join(row)} |" for row in (_HEAD, ("---",) * len(_HEAD), *rows(samples)))]
     return "\n".join([*lines, "", END])
