@@ -60,7 +60,7 @@ def test_what_is_private_and_what_is_not(tmp_path: Path) -> None:
     assert privacy_problem(file, file.stat()) == ""
     file.chmod(0o644)
     assert privacy_problem(file, file.stat()) == (
-        f"mode 0644 gives everybody access; allowed is 0600, or 0640 with a group of the service: chmod 0600 {file}"
+        f"mode 0644 gives everybody access; allowed is 0600, or 0640 with a group of the service: chmod 0600 {file}, or chgrp"
     )
 
 
@@ -76,3 +76,23 @@ def test_root_asks_for_the_service_too(monkeypatch: pytest.MonkeyPatch, user: in
 def test_without_a_group_of_that_name_root_asks_for_itself() -> None:
     status = os.stat_result((0o100640, 0, 0, 1, 0, 54321, 0, 0, 0, 0))
     assert "which is not the service's" in privacy_problem("file", status)
+
+
+def test_no_more_memory_is_asked_for_than_a_file_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"{}")
+    asked: list[int] = []
+    read = os.read
+
+    def note(descriptor: int, most: int) -> bytes:
+        asked.append(most)
+        return read(descriptor, most)
+
+    monkeypatch.setattr(os, "read", note)
+    assert read_file(tmp_path / "file", 1 << 30)[0] == b"{}"
+    assert max(asked) <= 65537
+
+
+@pytest.mark.parametrize("group", [0, os.getegid()])
+def test_a_file_for_the_group_of_root_is_private(group: int) -> None:
+    """So systemd shows what LoadCredential= gives a user: root's, with an ACL that looks like a mode for the group."""
+    assert privacy_problem("file", os.stat_result((0o100440, 0, 0, 1, 0, group, 0, 0, 0, 0))) == ""

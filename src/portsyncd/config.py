@@ -150,7 +150,7 @@ def _read(path: str) -> str | None:
     """The text of a file, None if there is none. Raises ``ConfigError`` for one that cannot be read."""
     try:
         content, _ = read_file(path, MAX_BYTES)
-        return content.decode()
+        return content.decode("utf-8-sig")
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -404,11 +404,10 @@ async def _idle(
 ) -> None:
     """Do nothing until told to stop, as a service that is well."""
     log.warning("daemon.enabled is false: idle until told to stop")
-    heeded = {signal.SIGHUP: lambda: _read_again(reload)}
     if manager is not None:
         give_up(manager)
     if manager is None or not manager.listens:
-        await _wait_for(_STOPPING, signals, heeded)
+        await _wait_for(_STOPPING, signals, {signal.SIGHUP: lambda: _read_again(reload)})
         return
     ready = trio.Event()
     ready.set()
@@ -420,9 +419,14 @@ async def _idle(
         stood=lambda: 0.0,
         line=lambda: "idle: daemon.enabled is false",
     )
+
+    def read() -> None:
+        with notifier.reloading():
+            _read_again(reload)
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(notifier.run)
-        await _wait_for(_STOPPING, signals, heeded)
+        await _wait_for(_STOPPING, signals, {signal.SIGHUP: read})
         notifier.stop(_TOLD)
         nursery.cancel_scope.cancel()
 

@@ -72,7 +72,7 @@ def _read_password(path: str) -> str:
         content, status = read_file(path, MAX_PASSWORD_BYTES)
         if open_to := privacy_problem(path, status):
             problems.append(open_to)
-        line = content.decode().partition("\n")[0].strip("\r")
+        line = content.decode("utf-8-sig").partition("\n")[0].strip("\r")
     except OSError as error:
         problems.append(f"cannot be read: {error.strerror}")
     except UnicodeDecodeError:

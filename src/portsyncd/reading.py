@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+_PIECE_BYTES: Final = 65536
 # As the units have it.
 SERVICE_GROUP: Final = "portsyncd"
 
@@ -23,8 +24,9 @@ def read_file(path: str | Path, most: int, *, follow: bool = True) -> tuple[byte
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file; a pipe or a device is not waited for")
         content = b""
-        # Asked for again until nothing comes: a file of /proc says that it has no bytes.
-        while len(content) <= most and (piece := os.read(descriptor, most + 1 - len(content))):
+        # Asked for again until nothing comes: a file of /proc says that it has no bytes. Not for all of ``most`` at once,
+        # which may be more than this process can have.
+        while len(content) <= most and (piece := os.read(descriptor, min(most, max(status.st_size, _PIECE_BYTES)) + 1)):
             content += piece
     finally:
         os.close(descriptor)
@@ -36,12 +38,13 @@ def read_file(path: str | Path, most: int, *, follow: bool = True) -> tuple[byte
 def privacy_problem(path: str | Path, status: os.stat_result) -> str:
     """Why a file is not private to this process, or to the service, and what to do about it; "" if it is."""
     open_to = mode_problem(status.st_mode, status.st_gid, _own_groups())
-    return open_to and f"{open_to}; allowed is 0600, or 0640 with a group of the service: chmod 0600 {path}"
+    return open_to and f"{open_to}; allowed is 0600, or 0640 with a group of the service: chmod 0600 {path}, or chgrp"
 
 
 def _own_groups() -> set[int]:
-    """Root also asks for the service, which has a group of its own where it does not run as root."""
-    groups = {os.getegid(), *os.getgroups()}
+    """Those of this process. Root's is one for everybody, since root reads all (systemd's credentials have it). And root also
+    asks for the service, which has a group of its own where it does not run as root."""
+    groups = {0, os.getegid(), *os.getgroups()}
     if os.geteuid() == 0:
         with suppress(KeyError):
             groups.add(grp.getgrnam(SERVICE_GROUP).gr_gid)

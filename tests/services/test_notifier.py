@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import pytest
 import structlog.testing
@@ -150,7 +149,7 @@ async def test_whatever_is_wrong_with_the_line_the_watchdog_is_fed(
     service = Service(watchdog=2.0)
 
     def fail() -> str:
-        raise ZeroDivisionError("no line")
+        raise ZeroDivisionError(5000 * "x")
 
     with structlog.testing.capture_logs() as log:
         monkeypatch.setattr(service.notifier, "_line", fail)
@@ -159,7 +158,7 @@ async def test_whatever_is_wrong_with_the_line_the_watchdog_is_fed(
             for _ in range(50):
                 await trio.sleep(0.2)
                 assert not service.manager.starved_for()
-            assert service.manager.says() == "active: state unknown: ZeroDivisionError('no line')"
+            assert service.manager.says().startswith("active: state unknown: ZeroDivisionError('xxx")
             monkeypatch.undo()
             await trio.sleep(1.1)
             assert service.manager.says() == "active: starts"
@@ -198,14 +197,13 @@ async def test_a_reload_makes_no_start_ready_and_revives_nobody_who_stops(autoju
         service.ready.set()
         await trio.testing.wait_all_tasks_blocked()
         with service.notifier.reloading():
-            service.notifier.stop("told to")
+            service.notifier.stop(5000 * "y")
         service.line = "in sync"
         await trio.sleep(100)
         with service.notifier.reloading():
             pass
-    assert service.manager.says() == "deactivating: stopping: told to"
-    last: dict[str, Any] = dict(service.manager.heard[-1])
-    assert last == {"STOPPING": 1, "STATUS": "stopping: told to"}
+    assert service.manager.says().startswith("deactivating: stopping: yyy")
+    assert service.manager.heard[-1].keys() == {"STOPPING", "STATUS"}
 
 
 async def test_begun_anew_it_does_not_repeat_what_is_known(autojump_clock: MockClock) -> None:

@@ -56,6 +56,11 @@ async def test_of_the_time_in_which_nobody_looked_nothing_is_known() -> None:
     assert [path.stood(now, reader={"has_events": True}) for now in (0.0, 2.0, 14.0, 15.0)] == [0, 2, 0, 1]
 
 
+async def test_a_loop_that_always_blocks_is_no_excuse() -> None:
+    path = Path()
+    assert [path.stood(now, reader={"has_events": True}) for now in (0.0, 4.0, 8.0, 12.0)] == [0, 4, 8, 12]
+
+
 class Path:
     """``EventPath`` over the statistics of a switch that is in sync and idle, but for what a look names."""
 

@@ -6,10 +6,12 @@ from math import isfinite
 from typing import Any, Final, NamedTuple
 
 from portsyncd.errors import DecodeError
+from portsyncd.model.commands import Op
 from portsyncd.model.ports import Fields
 
 # More than any counter of the kernel reaches, and few enough digits for every arithmetic that follows.
 _LARGEST: Final = 2**64
+_OWED: Final = frozenset({"", *(op.value for op in Op)})
 
 
 class SavedPort(NamedTuple):
@@ -64,7 +66,7 @@ def from_content(content: Mapping[str, Any], *, age: float, trusted: bool) -> Sa
     for name, port in ports.items():
         if not _is_sound(port):
             raise DecodeError(f"no saved port {name!r}")
-    if not all(map(_is_quantity, awaited.values())):
+    if not all(type(name) is str and _is_quantity(seconds) for name, seconds in awaited.items()):
         raise DecodeError("no saved times of awaited ports")
     return Saved(age, trusted, ports, awaited)
 
@@ -74,9 +76,9 @@ def _is_sound(port: SavedPort) -> bool:
     fields, *counts, penalty, owed = port
     return (
         [type(text) for text in fields] == [str] * 4
-        and all(type(count) is int and abs(count) <= _LARGEST for count in counts)
+        and all(type(count) is int and 0 <= count <= _LARGEST for count in counts)
         and _is_quantity(penalty)
-        and type(owed) is str
+        and owed in _OWED
     )
 
 

@@ -11,6 +11,7 @@ import trio
 from portsyncd.backends.base import ServiceManager
 from portsyncd.logs import Announcer, get_logger
 from portsyncd.model.service_state import Seen, Terms, Told, due
+from portsyncd.model.words import cut
 
 log = get_logger()
 
@@ -79,7 +80,7 @@ class Notifier:
         except Exception as problem:
             if self._announced.changed("line", repr(problem)):
                 log.error("the state of the daemon cannot be told to the service manager", exc_info=problem)
-            return f"state unknown: {problem!r}"
+            return cut(f"state unknown: {problem!r}")
         self._announced.changed("line", None)
         return line
 
@@ -104,4 +105,4 @@ class Notifier:
     def stop(self, why: str) -> None:
         """The daemon is about to end."""
         self._stopping = True
-        self._manager.notify(STOPPING=1, STATUS=f"stopping: {why}")
+        self._manager.notify(STOPPING=1, STATUS=cut(f"stopping: {why}"))

@@ -58,16 +58,19 @@ class EventPath:
     def __init__(self) -> None:
         self._standstill, self._unread = Standstill(), Stretch()
         self._looked_at = -inf
+        self._was_late = False
 
     def stood(
         self, now: float, reader: ReaderStatistics, writer: WriterStatistics, inbox: InboxStatistics, *, synced: bool
     ) -> float:
         """Seconds; 0 while they move, while there are none, and while it is Redis' turn to answer, for which the writer has
         a deadline. synced: the first sync has ended."""
-        if now - self._looked_at > _LATE_SECONDS:
-            # The process was stopped, or the loop blocked: nothing is known of the time between.
+        late = now - self._looked_at > _LATE_SECONDS
+        if late and not self._was_late:
+            # The process was stopped, or the loop blocked: nothing is known of the time between. Once; a loop that always
+            # blocks is no excuse.
             self._standstill, self._unread = Standstill(), Stretch()
-        self._looked_at = now
+        self._looked_at, self._was_late = now, late
         _, stalled = self._standstill.seconds(now, writer, inbox, synced=synced)
         if writer.waiting_since is not None:
             stalled = 0.0

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Final
 
 import trio
 
 from portsyncd.backends.base import DescriptorStore
 from portsyncd.model.service_state import Fields
+
+# As systemd's NOTIFY_BUFFER_MAX.
+_MESSAGE_BYTES: Final = 4096
 
 
 class UnitState(StrEnum):
@@ -57,8 +61,9 @@ class FakeServiceManager:
         return max(0.0, trio.current_time() - bites_at)
 
     def notify(self, **fields: str | int) -> bool:
-        """Heed one message."""
-        if self.deaf:
+        """Heed one message. A longer one than systemd takes is not sent."""
+        length = sum(len(f"{key}={value}\n".encode()) for key, value in fields.items())
+        if self.deaf or length > _MESSAGE_BYTES:
             return False
         self.heard.append(fields)
         now = trio.current_time()

@@ -95,7 +95,7 @@ def _part(
             f"{key}: {path} may not be read by user {os.geteuid()}, which the daemon runs as; chown or chmod it"
         )
     except OSError as error:
-        problems.append(f"{key}: {path} cannot be read: {error.strerror or error}; {_WAY_OUT}")
+        problems.append(f"{key}: {path} cannot be read: {error.strerror or error}; name the right file")
     except DecodeError as error:
         problems.append(f"{key}: {path}: {error}")
     return None
