@@ -586,6 +586,9 @@ def test_a_password_for_a_group_is_for_one_of_the_service_s(tmp_path: Path, monk
     file.write_text("secret")
     file.chmod(0o640)
     config = Config(database=DatabaseConfig(password_file=str(file)))
+    if os.geteuid() == 0:
+        # Root's group is nobody else's.
+        os.chown(file, -1, 54321)
     group = file.stat().st_gid
     for own, others, allowed in ((group, [], True), (group + 1, [group], True), (group + 1, [group + 2], False)):
         monkeypatch.setattr(os, "getegid", lambda own=own: own)
