@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from portsyncd import toml
+from portsyncd import rules, toml
 from portsyncd.errors import ConfigError
 from portsyncd.options import (
     DaemonConfig,
@@ -59,10 +59,26 @@ class Override(NamedTuple):
     text: str
 
 
+class Key(NamedTuple):
+    """A key of a section: what it is called, its default, and what ``options`` says of it."""
+
+    name: str
+    default: Any
+    rule: rules.Rule
+    meaning: str
+    why: str
+
+
 def sections() -> dict[str, type[Any]]:
-    """The dataclass of each section. Of each of its ``fields``, ``metadata`` holds ``rule``, ``meaning`` and ``why``."""
+    """The dataclass of each section."""
     types = ((each.name, each.type) for each in fields(Config))
     return {name: each for name, each in types if isinstance(each, type) and is_dataclass(each)}
+
+
+def keys(section: type[Any]) -> list[Key]:
+    """What a section's dataclass holds, in its order."""
+    defaults = section()
+    return [Key(key.name, getattr(defaults, key.name), **key.metadata) for key in fields(section)]
 
 
 def variable(path: str) -> str:
@@ -169,11 +185,7 @@ class _Reading:
         self.given: dict[str, str] = {}
         self.places: dict[str, str] = {}
         self.values: dict[str, dict[str, Any]] = {name: {} for name in sections()}
-        self.rules = {
-            f"{name}.{key.name}": key.metadata["rule"]
-            for name, section in sections().items()
-            for key in fields(section)
-        }
+        self.rules = {f"{name}.{key.name}": key.rule for name, section in sections().items() for key in keys(section)}
 
     def file(self, text: str, source: str) -> None:
         try:
@@ -202,7 +214,7 @@ class _Reading:
             hint = "; a password stands in a file of its own, which database.password_file names"
             self.problems.append(f"{place}: {path}: unknown key{hint}")
         else:
-            siblings = [key.name for key in fields(sections()[section])]
+            siblings = [key.name for key in keys(sections()[section])]
             meant = _meant(name, {path.partition(".")[2]: path for path in self.rules}, siblings)
             self.problems.append(f"{place}: {path}: unknown key{meant}")
 

@@ -1,11 +1,10 @@
 """The template of the configuration file, ``ops/portsyncd.conf.example``: every key, commented out, at its default."""
 
 import textwrap
-from dataclasses import fields
 from typing import Final
 
 from portsyncd import toml
-from portsyncd.config import DEFAULT_FILE, ENVIRONMENT_PREFIX, sections
+from portsyncd.config import DEFAULT_FILE, ENVIRONMENT_PREFIX, keys, sections
 
 _HEADER: Final = f"""\
 The configuration of portsyncd, with every key at its default.
@@ -26,13 +25,9 @@ def text() -> str:
     blocks = [_comment(*_HEADER.splitlines())]
     for name, section in sections().items():
         blocks.append(f"{_comment(section.__doc__ or '')}\n[{name}]")
-        for key in fields(section):
-            comment = _comment(
-                f"{key.metadata['meaning']}.",
-                f"Allowed: {key.metadata['rule'].allowed}.",
-                f"Why change it: {key.metadata['why']}.",
-            )
-            blocks.append(f"{comment}\n#{key.name} = {toml.show(getattr(section(), key.name))}")
+        for key in keys(section):
+            comment = _comment(f"{key.meaning}.", f"Allowed: {key.rule.allowed}.", f"Why change it: {key.why}.")
+            blocks.append(f"{comment}\n#{key.name} = {toml.show(key.default)}")
     return "\n\n".join(blocks) + "\n"
 
 

@@ -9,7 +9,6 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -18,7 +17,7 @@ import click
 from portsyncd import __version__, rules, toml
 from portsyncd.cli import facts
 from portsyncd.cli.main import cli
-from portsyncd.config import DEFAULT_FILE, ENVIRONMENT_PREFIX, sections
+from portsyncd.config import DEFAULT_FILE, ENVIRONMENT_PREFIX, keys, sections
 
 # What roff takes for its own, or sets as a sign that a shell would not understand.
 _ESCAPES: Final = str.maketrans(
@@ -121,20 +120,18 @@ def _keys() -> Iterator[str]:
     for name, section in sections().items():
         yield f".SS {_escape(f'[{name}]')}"
         yield from _paragraphs(section.__doc__ or "")
-        for key in fields(section):
-            default = toml.show(getattr(section(), key.name))
-            meaning = f"{key.metadata['meaning']}. Allowed: {key.metadata['rule'].allowed}."
-            yield from _table({f"{key.name} = {default}": meaning})
+        for key in keys(section):
+            meaning = f"{key.meaning}. Allowed: {key.rule.allowed}."
+            yield from _table({f"{key.name} = {toml.show(key.default)}": meaning})
 
 
 def _files() -> Mapping[str, str]:
     """The files and folders that are used by default."""
     found = {DEFAULT_FILE: "the configuration"}
     for name, section in sections().items():
-        for key in fields(section):
-            path = getattr(section(), key.name)
-            if isinstance(key.metadata["rule"], rules.Path) and path:
-                found[path] = f"`{name}.{key.name}`: {key.metadata['meaning']}"
+        for key in keys(section):
+            if isinstance(key.rule, rules.Path) and key.default:
+                found[key.default] = f"`{name}.{key.name}`: {key.meaning}"
     return found
 
 

@@ -6,16 +6,14 @@ stands between ``<!-- generated: name -->`` and ``<!-- end -->``. A test holds b
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 import click
 
-from portsyncd import toml
+from portsyncd import config, toml
 from portsyncd.cli import example, facts, main
-from portsyncd.config import sections
 
 DOCUMENT: Final = Path("docs/configuration.md")
 TEMPLATE: Final = Path("ops/portsyncd.conf.example")
@@ -27,15 +25,10 @@ def keys() -> str:
     """One table a section: key and default, what is allowed, what it means, why one would change it."""
     head = ("key and default", "allowed", "meaning", "why change it")
     parts = []
-    for name, section in sections().items():
+    for name, section in config.sections().items():
         rows = [
-            (
-                f"`{key.name} = {toml.show(getattr(section(), key.name))}`",
-                key.metadata["rule"].allowed,
-                key.metadata["meaning"],
-                key.metadata["why"],
-            )
-            for key in fields(section)
+            (f"`{key.name} = {toml.show(key.default)}`", key.rule.allowed, key.meaning, key.why)
+            for key in config.keys(section)
         ]
         parts.append(f"### [{name}]\n\n{section.__doc__}\n\n{_table(head, rows)}")
     return "\n\n".join(parts)
