@@ -1,17 +1,24 @@
 """The machine that the daemon runs on: what is not a backend's own matter."""
 
+import json
 import os
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
+from portsyncd.backends.redis import RedisStore
 from portsyncd.config import Config
+from portsyncd.errors import StoreUnavailableError
 from portsyncd.metrics import Metrics
 from portsyncd.options import DatabaseConfig, MetricsConfig, WarmRestartConfig
 from portsyncd.world import Machine
 from tests.ops.catalogue import just_started
+
+# So that its absence counts.
+NAMED = {"database.database_config": "here"}
 
 
 @pytest.fixture
@@ -77,3 +84,22 @@ def test_ids_and_lots_differ(config: Config) -> None:
     machine = Machine(config)
     assert len({machine.fresh_id() for _ in range(100)}) == 100
     assert len({machine.random() for _ in range(100)}) > 90
+
+
+def test_a_session_is_with_the_redis_that_the_list_names_then(config: Config, tmp_path: Path) -> None:
+    listing = tmp_path / "database_config.json"
+    machine = Machine(replace(config, database=DatabaseConfig(database_config=str(listing)), given=NAMED))
+    for content in (None, "{", '{"INSTANCES": {}, "DATABASES": {}}'):
+        if content is not None:
+            listing.write_text(content)
+        with pytest.raises(StoreUnavailableError, match=r"database_config\.json"):
+            machine.store()
+    databases = {
+        name: {"id": 1, "separator": "|", "instance": "redis"} for name in ("APPL_DB", "CONFIG_DB", "STATE_DB")
+    }
+    for port in (6380, 6381):
+        instance = {"hostname": "127.0.0.1", "port": port}
+        listing.write_text(json.dumps({"INSTANCES": {"redis": instance}, "DATABASES": databases}))
+        with closing(machine.store()) as store:
+            assert isinstance(store, RedisStore)
+            assert store._databases["STATE_DB"].endpoint.port == port

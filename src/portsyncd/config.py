@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from portsyncd import rules, toml
-from portsyncd.errors import ConfigError
+from portsyncd.errors import ConfigError, DatabaseListError
 from portsyncd.options import (
     DaemonConfig,
     DatabaseConfig,
@@ -121,7 +121,8 @@ def load(path: str | None, environ: Mapping[str, str], overrides: Mapping[str, O
 
 
 def read_databases(config: Config) -> dict[str, databases.Database]:
-    """Where each database is, by its SONiC name, with what SONiC's own files say about what is not configured."""
+    """Where each database is, by its SONiC name, with what SONiC's own files say about what is not configured. Raises
+    ``DatabaseListError`` for what is wrong with those."""
     database, given = config.database, config.given
     explicit = None
     if database.unix_socket_path:
@@ -137,8 +138,12 @@ def read_databases(config: Config) -> dict[str, databases.Database]:
         )
         if f"database.{key}" in given
     }
+    try:
+        known = _known_databases(database, explicit_file="database.database_config" in given)
+    except ConfigError as error:
+        raise DatabaseListError(error.problems) from error
     return databases.resolve(
-        known=_known_databases(database, explicit_file="database.database_config" in given),
+        known=known,
         explicit=explicit,
         endpoints=database.redis_endpoints,
         numbers=numbers,

@@ -31,6 +31,11 @@ class ConfigError(PortsyncdError):
         self.problems = tuple(problems)
 
 
+class DatabaseListError(ConfigError):
+    """SONiC's own list of databases is not there, or is not what it should be. Caused by who writes it, which may be later
+    than this start: the daemon waits for it, as for a Redis that is late."""
+
+
 class NoPermissionError(PortsyncdError):
     """The kernel refused a privileged request. Caused by how the daemon was started; the operator grants CAP_NET_ADMIN."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from portsyncd.backends.connection import Access
 from portsyncd.config import Config, read_databases
-from portsyncd.errors import ConfigError
+from portsyncd.errors import ConfigError, DatabaseListError
 from portsyncd.reading import privacy_problem, read_file
 from portsyncd.wire.database_config import Database
 
@@ -22,10 +22,11 @@ MAX_PASSWORD_BYTES: Final = 65536
 
 
 def read_all(config: Config) -> "tuple[dict[str, Database], Access, Credentials | None]":
-    """What the files that the configuration names hold. Raises ``ConfigError`` with the problems of all of them."""
+    """What the files that the configuration names hold; of databases, as far as is known yet. Raises ``ConfigError`` with the
+    problems of all of them."""
     problems: list[str] = []
     found: list[Any] = []
-    for read_one in (read_databases, read_access, read_credentials):
+    for read_one in (read_known_databases, read_access, read_credentials):
         try:
             found.append(read_one(config))
         except ConfigError as error:
@@ -34,6 +35,14 @@ def read_all(config: Config) -> "tuple[dict[str, Database], Access, Credentials 
         raise ConfigError(problems)
     databases, access, credentials = found
     return databases, access, credentials
+
+
+def read_known_databases(config: Config) -> dict[str, Database]:
+    """Where the databases are; none, while SONiC's own list is not there or not whole: it may come later than we do."""
+    try:
+        return read_databases(config)
+    except DatabaseListError:
+        return {}
 
 
 def read_credentials(config: Config) -> "Credentials | None":

@@ -19,7 +19,8 @@ from portsyncd.backends.files import OldLinksFile
 from portsyncd.backends.kept import KeptFile
 from portsyncd.backends.netlink import NetlinkSource
 from portsyncd.backends.redis import RedisStore
-from portsyncd.config import Config
+from portsyncd.config import Config, read_databases
+from portsyncd.errors import ConfigError, StoreUnavailableError
 from portsyncd.inputs import read_all, retry_cap
 from portsyncd.metrics import Metrics
 from portsyncd.model.disk import HISTORY, PORT_STATE, Space
@@ -55,7 +56,7 @@ class World(Protocol):
         """A new one, not open yet."""
 
     def store(self) -> Store:
-        """A new session with Redis, not open yet."""
+        """A new session with Redis, not open yet. Raises ``StoreUnavailableError`` where nobody says yet where that is."""
 
     def export(
         self, make_metrics: Callable[[], Metrics], document: Callable[[], Mapping[str, Any]]
@@ -94,11 +95,11 @@ class Machine:
     """
 
     def __init__(self, config: Config, manager: ServiceManager | None = None) -> None:
-        self._databases, self._access, self.credentials = read_all(config)
+        databases, self._access, self.credentials = read_all(config)
         self._config = config
         self.manager = manager
         self._one_disk_at_a_time = trio.CapacityLimiter(1)
-        self.retry_cap = retry_cap(config, self._databases.values())
+        self.retry_cap = retry_cap(config, databases.values())
         self.old_links: OldLinksStore = OldLinksFile(Path(config.netlink.run_dir))
         warm, metrics = config.warm_restart, config.metrics
         self.state: KeptDocument | None = None
@@ -132,8 +133,12 @@ class Machine:
         )
 
     def store(self) -> Store:
-        """Redis."""
-        return RedisStore(self._databases, self._access)
+        """Redis, where SONiC's list says now that it is: that may have come, or changed, since the last session."""
+        try:
+            databases = read_databases(self._config)
+        except ConfigError as problem:
+            raise StoreUnavailableError("; ".join(problem.problems)) from problem
+        return RedisStore(databases, self._access)
 
     def export(
         self, make_metrics: Callable[[], Metrics], document: Callable[[], Mapping[str, Any]]

@@ -380,12 +380,6 @@ def test_every_command_has_help(command: str) -> None:
         (["check-config"], errors.EXIT_OK, "stdout", "[daemon]"),
         (["run", "--config", "/none"], errors.EXIT_CONFIG, "stderr", "/none: there is no such file"),
         (["run", "--nonsense"], errors.EXIT_USAGE, "stderr", "--nonsense"),
-        (
-            ["run", "--metrics-enabled", "false", "--namespace", "asic0"],
-            errors.EXIT_CONFIG,
-            "stderr",
-            "namespace asic0 needs it",
-        ),
     ],
 )
 def test_how_a_process_ends(environ: Environment, args: list[str], code: int, stream: str, text: str) -> None:

@@ -64,7 +64,10 @@ def test_either_of_two_instances_may_go_away(two_instances: Switch, failing: str
     switch.wait_settled()
 
 
-def test_sonics_list_of_databases_is_read(switch: Switch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "late", [None, "", '{"INSTANCES": {'], ids=["there", "absent at first", "half written at first"]
+)
+def test_sonics_list_of_databases_is_read_whenever_it_comes(switch: Switch, tmp_path: Path, late: str | None) -> None:
     listing = tmp_path / "database_config.json"
     instance = {"hostname": "127.0.0.1", "port": 1, "unix_socket_path": switch.redis.socket_path}
     numbers = {"APPL_DB": (0, ":"), "CONFIG_DB": (4, "|"), "STATE_DB": (6, "|")}
@@ -72,6 +75,20 @@ def test_sonics_list_of_databases_is_read(switch: Switch, tmp_path: Path) -> Non
         name: {"id": number, "separator": separator, "instance": "redis"}
         for name, (number, separator) in numbers.items()
     }
-    listing.write_text(json.dumps({"INSTANCES": {"redis": instance}, "DATABASES": databases, "VERSION": "1.0"}))
     switch.daemon.configure({"database": {"unix_socket_path": "", "database_config": str(listing)}})
-    switch.bring_up(PORTS)
+    whole = json.dumps({"INSTANCES": {"redis": instance}, "DATABASES": databases, "VERSION": "1.0"})
+    if late is None:
+        listing.write_text(whole)
+        switch.bring_up(PORTS)
+        return
+    if late:
+        listing.write_text(late)
+    switch.load_config(PORTS)
+    switch.daemon.start()
+    said = switch.daemon.wait_for("Redis cannot be used: port states wait, and will be written when it can")
+    assert str(listing) in said["problem"]
+    listing.write_text(whole)
+    switch.daemon.wait_in_sync()
+    switch.orchagent.start()
+    switch.add_ports(PORTS)
+    switch.wait_settled()

@@ -9,6 +9,7 @@ import redis
 import portsyncd
 from portsyncd.testing.netns import NetworkNamespace
 from portsyncd.testing.orchagent import Orchagent
+from portsyncd.testing.wait import until
 from portsyncd.wire import schema
 from tests.e2e.systemd.guest import Guest, missing
 from tests.e2e.systemd.switch import REDIS_UNIT, SOCKET, UNIT, database_config
@@ -88,9 +89,13 @@ def test_a_life(guest: Guest, orchagent: Orchagent) -> None:
     assert guest.run("cat", f"/proc/{first['MainPID']}/cmdline").stdout.startswith(f"{PREFIX}/bin/python3\0")
 
     dpkg(guest, "--install", PACKAGE)
-    second = guest.show(UNIT, "ActiveState", "MainPID", "UnitFileState")
-    assert second["ActiveState"] == "active"
-    assert second["MainPID"] != first["MainPID"]
+
+    def restarted() -> bool:
+        shown = guest.show(UNIT, "ActiveState", "MainPID")
+        return shown["ActiveState"] == "active" and shown["MainPID"] not in ("0", first["MainPID"])
+
+    until(restarted, what="it was restarted")
+    second = guest.show(UNIT, "MainPID", "UnitFileState")
     assert second["UnitFileState"] == "enabled"
     # Warm: with the file of the one before, and with its socket.
     said = [str(record["MESSAGE"]).partition(" source=")[0] for record in guest.journal(UNIT)]
@@ -99,9 +104,17 @@ def test_a_life(guest: Guest, orchagent: Orchagent) -> None:
     assert said.count("read what happened while no process listened events=0 lost=False") == 1
     orchagent.check()
 
+    # Nobody waits for a start that waits for Redis.
+    orchagent.stop()
+    guest.systemctl("stop", "redis")
+    dpkg(guest, "--install", PACKAGE)
+    until(lambda: guest.show(UNIT, "ActiveState")["ActiveState"] == "activating", what="it waits for Redis")
+    third = guest.show(UNIT, "MainPID")["MainPID"]
+    assert third not in ("0", second["MainPID"])
+
     dpkg(guest, "--remove", "portsyncd")
     assert guest.show(UNIT, "ActiveState", "LoadState") == {"ActiveState": "inactive", "LoadState": "not-found"}
-    assert not (guest.root / f"proc/{second['MainPID']}").exists()
+    assert not (guest.root / f"proc/{third}").exists()
     assert (guest.root / "var/lib/sonic/portsyncd").exists()
 
     dpkg(guest, "--purge", "portsyncd")

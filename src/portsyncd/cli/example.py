@@ -9,9 +9,9 @@ from portsyncd.config import DEFAULT_FILE, ENVIRONMENT_PREFIX, keys, sections
 _HEADER: Final = f"""\
 The configuration of portsyncd, with every key at its default.
 
-Install it as {DEFAULT_FILE}. To set a key, take away the "#" before it. What stays commented out is default, and on a \
-switch nothing else is needed. Set only what is to be different: a redis_host or redis_port that is set wins over SONiC's \
-own list of databases, even with the value that it has by default.
+Install it as {DEFAULT_FILE}. To set a key, take away the "#" before it, where it stands: a section may be there once \
+only. What stays commented out is default, and on a switch nothing else is needed. Set only what is to be different: a \
+redis_host or redis_port that is set wins over SONiC's own list of databases, even with the value that it has by default.
 
 A flag of `portsyncd run` wins over an environment variable ({ENVIRONMENT_PREFIX}<SECTION>_<KEY>), that one over this file.
 

@@ -305,10 +305,11 @@ class Writer:
 
     async def _session(self) -> None:
         """One life of the connections; ends by ``StoreError``."""
-        self._store = store = self._make_store()
         self._failure = self._broken_off = None
         self._notices = Notices()
+        store: Store | None = None
         try:
+            self._store = store = self._make_store()
             await store.open()
             await self._wait_for_config(store)
             await self._begin(store)
@@ -324,7 +325,8 @@ class Writer:
             # Here too, since it may have been cancelled.
             self._was_usable, self._connected = self._connected, False
             self._problem = self._problem or "the session with Redis was ended, and begins anew"
-            store.close()
+            if store is not None:
+                store.close()
 
     async def _wait_for_config(self, store: Store) -> None:
         """CONFIG_DB must have been loaded: an unloaded one would mean "no ports"."""

@@ -14,7 +14,7 @@ import gc
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from errno import EADDRINUSE
+from errno import EADDRINUSE, EADDRNOTAVAIL
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 log = get_logger()
 
 # The port sync goes first: the web stack is imported, and listens, when it has caught up or after this long.
+_HINTS = {
+    # Prometheus' own port is the same, on a machine that has both.
+    EADDRINUSE: "; another program has the port: choose another metrics.listen",
+    EADDRNOTAVAIL: "; no interface that is up has this address (lo has [::1]): set it up, or choose another metrics.listen",
+}
 _PATIENCE_SECONDS = 5.0
 _BACKLOG = 1024
 _TOLD_AGAIN_SECONDS = 60.0
@@ -217,8 +222,7 @@ def _bind(listen: Listen) -> trio.SocketListener:
             bound.close()
             raise
     except OSError as error:
-        # Prometheus' own port is the same, on a machine that has both.
-        hint = "; another program has the port: choose another metrics.listen" if error.errno == EADDRINUSE else ""
+        hint = _HINTS.get(error.errno or 0, "")
         raise EndpointError(f"the metrics endpoint cannot listen at {listen}: {error.strerror}{hint}") from error
     bound.setblocking(False)
     return trio.SocketListener(trio.socket.from_stdlib_socket(bound))
