@@ -19,8 +19,9 @@ def main() -> None:
             signal.signal(number, signal.SIG_IGN)
     openssl.settle()
     if sys.stderr is not None:
-        # systemd's watchdog kills with SIGABRT: where each thread was then, stands in the journal.
-        faulthandler.enable()
+        # systemd's watchdog kills with SIGABRT: where it was then stands in the journal. Only of the thread that is told, the
+        # event loop's: to walk through the frames of others while these run can crash.
+        faulthandler.enable(all_threads=False)
     from portsyncd.cli.main import main as command_line
 
     command_line()

@@ -37,7 +37,7 @@ class DeafSource(NetlinkSource):
 
 if __name__ == "__main__":
     # As __main__.py does.
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)
     impatient = partial(RestartPolicy, first_delay=0.01, budget=int(os.environ["BUDGET"]))
     with (
         mock.patch.object(daemon, "Supervisor", HookedSupervisor),

@@ -53,7 +53,7 @@ def test_a_blocked_event_loop_is_replaced_by_a_warm_one(switch: ServiceSwitch) -
         told.send(json.dumps(["block", 600]).encode())
     change_links(switch)
     assert_replaced(switch)
-    assert any("hooked_daemon.py" in message for message in switch.messages()), "the stacks say where it stood"
+    assert any("hooked_daemon.py" in message for message in switch.messages()), "the stack says where it stood"
 
 
 def test_events_that_do_not_move_are_enough(switch: ServiceSwitch) -> None:
