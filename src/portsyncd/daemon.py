@@ -283,6 +283,7 @@ class Daemon:
         try:
             await self._serve(signals, reload)
         except BaseExceptionGroup as group:
+            # A cancellation may be in it beside the errors, and alone is nothing to tell.
             errors = group.subgroup(Exception)
             if errors is not None:
                 self._tell_of_the_end(str(_first(errors)))
