@@ -144,7 +144,7 @@ async def test_told_to_stop_it_writes_what_it_has_heard_and_leaves_the_keys(
     assert world.said("stopped")
     assert not world.said("left before")
     assert world.kernel.sockets == []
-    assert world.redis.sessions == 0
+    assert world.redis.connections == 0
 
 
 async def test_a_redis_that_does_not_answer_holds_it_up_for_a_second(autojump_clock: MockClock, world: World) -> None:
@@ -224,7 +224,7 @@ async def test_memory_that_cannot_be_given_back_ends_it_where_it_may_end(
     assert world.fake.released > 0
     # It has left as if it had been told to.
     assert world.kernel.sockets == []
-    assert world.redis.sessions == 0
+    assert world.redis.connections == 0
 
 
 @pytest.mark.parametrize("stopped_first", [True, False])

@@ -159,6 +159,22 @@ async def test_where_notifications_are_off_it_says_so_and_everything_else_works(
         assert (seen.ports, seen.config_ports) == (set(), set())
 
 
+# ---- scripts
+
+
+async def test_scripts_that_redis_has_forgotten_are_sent_again(world: World, store: Store) -> None:
+    admit(world, "Ethernet0")
+    for number in range(3):
+        state: Fields = ("ok", "up", "up", str(9100 + number))
+        assert await store.write_ports([PortWrite("Ethernet0", Op.SET, state)]) == [True]
+        await store.produce([set_row(f"Ethernet{number}", {"mtu": "9100"})])
+        (read,) = await store.read_ports(["Ethernet0"])
+        assert read.held == state
+        for db in (APPL, STATE):
+            world.client(db).script_flush()
+    assert [name for name, _ in world.pop()] == ["Ethernet0", "Ethernet1", "Ethernet2"]
+
+
 # ---- signs of life
 
 

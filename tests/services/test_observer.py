@@ -48,10 +48,13 @@ class _HangingStore(FakeStore):
     def __init__(self, hanging: Hanging, switch: ObservedSwitch, deadline: float) -> None:
         super().__init__(switch.redis, timeout=deadline)
         self._hanging = hanging
+        self._deadline = deadline
 
     async def write_ports(self, writes: Sequence[PortWrite]) -> list[bool]:
         if self._hanging.now:
-            await self._within_deadline(self._hanging.freed.wait)
+            state: Any = self._state
+            with state._edge(self._deadline):
+                await state._wait(self._hanging.freed.wait)
         return await super().write_ports(writes)
 
 

@@ -236,7 +236,7 @@ async def test_a_redis_that_refuses_to_write_is_not_called_usable_nor_asked_ofte
         assert len(switch.redis.attempts) - attempts < 20
         switch.redis.refuses_writes = ""
         await come_to_rest(switch)
-        assert switch.redis.sessions == 1
+        assert switch.redis.connections == 4
     assert len(said(log, TROUBLE)) == 1
     assert len(said(log, "connected to Redis")) == 2
 

@@ -87,10 +87,10 @@ async def test_while_nothing_happens_only_the_look_is_taken(autojump_clock: Mock
     switch.load_config(PORTS)
     async with running(switch):
         await switch.bring_up(PORTS)
-        before = switch.redis.requests
+        before = switch.redis.pipelines
         await trio.sleep(1000)
         # APPL_DB and STATE_DB are asked one question each.
-        assert switch.redis.requests - before <= 2 * 1001
+        assert switch.redis.pipelines - before <= 2 * 1001
     assert switch.redis.writes == []
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import trio
 
 from portsyncd.backends.base import Notices
-from portsyncd.backends.connection import Access, RedisConnection
+from portsyncd.backends.replies import Connection
 from portsyncd.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from portsyncd.wire import schema
-from portsyncd.wire.database_config import Database, Endpoint
+from portsyncd.wire.database_config import Database
 
 _ALL_KEYSPACE_EVENTS = "A"
 # What HSET, HDEL and DEL are announced as, where not all events are on.
@@ -24,24 +24,32 @@ _PROBE_CHANNEL = "portsyncd:probe"
 
 
 class Notifications:
-    """The subscriptions of one session, over one connection per Redis instance."""
+    """The subscriptions of one session, over one connection per Redis instance. make: a connection that is not open yet;
+    timeout: seconds for each answer."""
 
-    def __init__(self, databases: Mapping[str, Database], access: Access, appl_prefix: str, config_prefix: str) -> None:
+    def __init__(
+        self,
+        databases: Mapping[str, Database],
+        make: Callable[[Database], Connection],
+        appl_prefix: str,
+        config_prefix: str,
+        *,
+        timeout: float,
+    ) -> None:
         appl, config = databases[schema.APPL_DB], databases[schema.CONFIG_DB]
-        self._connections: dict[Endpoint, RedisConnection] = {
-            database.endpoint: RedisConnection(database, access) for database in (appl, config)
-        }
+        ends = {appl.endpoint: appl, config.endpoint: config}
+        self._connections = {endpoint: make(database) for endpoint, database in ends.items()}
         self._appl, self._config = self._connections[appl.endpoint], self._connections[config.endpoint]
         self._appl_channel = f"__keyspace@{appl.number}__:{appl_prefix}"
         self._config_channel = f"__keyspace@{config.number}__:{config_prefix}"
         self._logger_channel = f"__keyspace@{config.number}__:{schema.LOGGER_KEY}"
-        self._timeout = access.timeout
+        self._timeout = timeout
         self._waited_for: frozenset[str] = frozenset()
         # Subscriptions that Redis has not confirmed yet, and who waits for that.
         self._unconfirmed = 0
         self._confirmed = trio.Event()
         # Connections whose probe is not answered yet, and who waits for that.
-        self._unanswered: set[RedisConnection] = set()
+        self._unanswered: set[Connection] = set()
         self._answered = trio.Event()
         # Since when a confirmation or the answer to a probe is waited for (monotonic seconds).
         self._asked_at: float | None = None
@@ -110,7 +118,7 @@ class Notifications:
         """Report notifications of all connections until cancelled; the first error of any ends it."""
         problems: list[StoreError] = []
 
-        async def listen(connection: RedisConnection) -> None:
+        async def listen(connection: Connection) -> None:
             while not problems:
                 try:
                     messages = await connection.receive()
@@ -133,7 +141,7 @@ class Notifications:
                 nursery.start_soon(listen, connection)
         raise problems[0]
 
-    def _heard_from(self, connection: RedisConnection) -> None:
+    def _heard_from(self, connection: Connection) -> None:
         self._unanswered.discard(connection)
         if not self._unanswered:
             self._answered.set()
@@ -173,7 +181,7 @@ async def _heard(said: trio.Event) -> None:
             raise
 
 
-async def _sends_notifications(connection: RedisConnection) -> bool:
+async def _sends_notifications(connection: Connection) -> bool:
     """Whether ``notify-keyspace-events`` covers keyspace channels for hashes; a Redis that will not say: no."""
     try:
         (reply,) = await connection.call(("CONFIG", "GET", "notify-keyspace-events"))

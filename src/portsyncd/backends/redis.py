@@ -9,7 +9,7 @@ import trio
 from portsyncd.backends.base import Notices
 from portsyncd.backends.connection import Access, RedisConnection, ScriptUnknownError
 from portsyncd.backends.notifications import Notifications
-from portsyncd.backends.replies import Fits, Request, fits, marks_of, rows_of
+from portsyncd.backends.replies import Connection, Fits, Request, fits, marks_of, rows_of
 from portsyncd.errors import StoreChangedError, StoreError, StoreRefusedError
 from portsyncd.model.commands import Look, Op, PortNames, PortRead, PortWrite, Snapshot
 from portsyncd.model.ports import Fields
@@ -23,19 +23,30 @@ _PIPELINE = 1024
 
 
 class RedisStore:
-    """See ``backends.base.Store``. databases: by SONiC name, with endpoint, number and separator."""
+    """See ``backends.base.Store``. databases: by SONiC name, with endpoint, number and separator. connect: makes a
+    connection that is not open yet."""
 
-    def __init__(self, databases: Mapping[str, Database], access: Access) -> None:
+    def __init__(
+        self,
+        databases: Mapping[str, Database],
+        access: Access,
+        connect: Callable[[Database, Access], Connection] = RedisConnection,
+    ) -> None:
+        def make(database: Database) -> Connection:
+            return connect(database, access)
+
         self._databases = databases
         self._appl_prefix = f"{schema.PORT_TABLE}{databases[schema.APPL_DB].separator}"
         self._state_prefix = f"{schema.STATE_PORT_TABLE}{databases[schema.STATE_DB].separator}"
         self._config_prefix = f"{schema.CONFIG_PORT_TABLE}{databases[schema.CONFIG_DB].separator}"
-        self._connections = {name: RedisConnection(database, access) for name, database in databases.items()}
+        self._connections = {name: make(database) for name, database in databases.items()}
         self._appl = self._connections[schema.APPL_DB]
         self._config = self._connections[schema.CONFIG_DB]
         self._state = self._connections[schema.STATE_DB]
         self._together = databases[schema.APPL_DB].endpoint == databases[schema.STATE_DB].endpoint
-        self._notifications = Notifications(databases, access, self._appl_prefix, self._config_prefix)
+        self._notifications = Notifications(
+            databases, make, self._appl_prefix, self._config_prefix, timeout=access.timeout
+        )
 
     async def open(self) -> None:
         """Connect and authenticate every database, and subscribe to what is watched always."""
@@ -243,7 +254,7 @@ _READ = _Script(publish.READ_SCRIPT)
 
 
 async def _evaluate(
-    connection: RedisConnection, script: _Script, keys: int, arguments: Sequence[Any], fits: Fits = fits
+    connection: Connection, script: _Script, keys: int, arguments: Sequence[Any], fits: Fits = fits
 ) -> Any:
     """EVALSHA; where Redis does not know the script (restarted, SCRIPT FLUSH), EVAL, which makes it known."""
     try:
@@ -253,7 +264,7 @@ async def _evaluate(
     return reply
 
 
-async def _pipeline(connection: RedisConnection, requests: Sequence[Request]) -> list[Any]:
+async def _pipeline(connection: Connection, requests: Sequence[Request]) -> list[Any]:
     """Many requests in few round trips."""
     replies: list[Any] = []
     for start in range(0, len(requests), _PIPELINE):
@@ -261,7 +272,7 @@ async def _pipeline(connection: RedisConnection, requests: Sequence[Request]) ->
     return replies
 
 
-async def _scan(connection: RedisConnection, prefix: str) -> KeysView[str]:
+async def _scan(connection: Connection, prefix: str) -> KeysView[str]:
     """What follows the prefix in all keys that have it; Redis serves others in between."""
     names: dict[str, None] = {}
     cursor = "0"

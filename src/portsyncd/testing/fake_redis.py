@@ -1,11 +1,14 @@
-"""A Redis in memory: the few commands that a switch's port tables need, and every way in which it can fail a client.
+"""A Redis in memory: the little that a switch's port tables need, and every way in which it can fail a client.
 
-Sessions with it are ``fake_store.FakeStore``. No threads, so that Trio's test clock can jump.
+Its clients are ``fake_connection.FakeConnection``, what they ask is carried out by ``fake_commands``. No threads, so that
+Trio's test clock can jump.
 """
 
+import sys
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from math import inf
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import trio
@@ -15,7 +18,6 @@ from portsyncd.testing.monitor import Write
 from portsyncd.wire import schema
 from portsyncd.wire.producer import Row
 
-T = TypeVar("T")
 V = TypeVar("V", dict[str, str], set[str])
 
 READONLY: Final = "READONLY You can't write against a read only replica."
@@ -29,17 +31,20 @@ _NAMES: Final = {number: name for name, number in schema.DEFAULT_NUMBERS.items()
 _Value = dict[str, str] | set[str] | str
 
 
-class Session(Protocol):
-    """What the server knows of who is connected."""
+class Client(Protocol):
+    """What the server knows of a connection. name: of its database, or ``NOTIFICATIONS``."""
 
-    def heard(self, server: "FakeRedis", number: int, key: str) -> None:
+    @property
+    def name(self) -> str: ...
+
+    def heard(self, number: int, key: str, event: str) -> None:
         """A keyspace notification."""
 
     def broken(self) -> None:
         """The connection is gone."""
 
-    def cut(self, server: "FakeRedis", connections: Collection[str]) -> None:
-        """Nothing comes through on these connections any more, and nobody is told."""
+    def cut(self) -> None:
+        """Nothing comes through any more, and nobody is told."""
 
 
 class Popped(NamedTuple):
@@ -49,19 +54,33 @@ class Popped(NamedTuple):
     fields: dict[str, str]
 
 
-class _Pending:
-    """A request that has reached the server."""
+class _Fate(NamedTuple):
+    """What becomes of one pipeline: so many of its requests are carried out, then its connection breaks, or is cut."""
 
-    def __init__(self, work: Callable[[], object], *, writes: bool) -> None:
-        self.work = work
+    requests: int
+    silent: bool
+
+
+class _Pending:
+    """A pipeline that has reached the server. work: requests still to be carried out; replies: of the others, errors among
+    them. held: somebody will go on with it later. over: set when there is nothing more to come."""
+
+    def __init__(
+        self, client: Client, work: Sequence[Callable[[], object]], fate: _Fate | None, *, writes: bool
+    ) -> None:
+        self.client = client
         self.writes = writes
-        self.answered = trio.Event()
-        self.reply: Any = None
+        self.held = False
+        self.work = deque(work if fate is None else work[: fate.requests])
+        self.fate = fate
+        self.replies: list[Any] = []
         self.error: StoreError | None = None
+        self.over = trio.Event()
 
     def fail(self, error: StoreError) -> None:
         self.error = error
-        self.answered.set()
+        self.work.clear()
+        self.over.set()
 
 
 class FakeRedis:
@@ -69,8 +88,10 @@ class FakeRedis:
 
     notify: whether keyspace notifications are on. latency: seconds that a reply takes. loading: answers LOADING.
     refuses_writes, refuses_all: an error reply (``READONLY``, ``OOM``, ``NOAUTH``) to what would write, or to
-    everything; "" for none. forbidden: keys that sessions may not write. attempts: when somebody tried to connect.
-    requests: how many have arrived. writes: what sessions have written, in order. published: channel and message.
+    everything; "" for none. forbidden: keys that clients may not write. attempts: when somebody began to open a session.
+    pipelines: how many have arrived. writes: what clients have written, in order. published: channel and message.
+    scripts: digests of those that it knows. stride: requests of one pipeline that are carried out before others have their
+    turn; page: keys that a SCAN names at once.
     """
 
     def __init__(self, *, notify: bool = True, latency: float = 0.0) -> None:
@@ -81,20 +102,24 @@ class FakeRedis:
         self.refuses_all = ""
         self.forbidden: frozenset[str] = frozenset()
         self.attempts: list[float] = []
-        self.requests = 0
+        self.pipelines = 0
         self.writes: list[Write] = []
         self.published: list[tuple[str, str]] = []
+        self.scripts: set[str] = set()
+        self.stride = self.page = 1024
         self._databases: dict[int, dict[str, _Value]] = {}
         self._saved: dict[int, dict[str, _Value]] = {}
-        self._sessions: list[Session] = []
+        self._clients: list[Client] = []
         self._running = True
         self._paused = False
+        # How often it was started.
+        self._lives = 1
         # Set while packets come through.
         self._plugged = trio.Event()
         self._plugged.set()
         self._waiting: deque[_Pending] = deque()
-        # For the next requests that write: None for an answer, else whether it is carried out all the same.
-        self._lost_replies: deque[bool | None] = deque()
+        # Of the next pipelines that write, and of the next ones whatever they do; None: an answer.
+        self._fates: dict[bool, deque[_Fate | None]] = {True: deque(), False: deque()}
         self._serving = False
 
     # ---- contents
@@ -115,16 +140,40 @@ class FakeRedis:
         """A key's value, made where it is absent."""
         value = self.database(number).setdefault(key, kind())
         if not isinstance(value, kind):
-            raise StoreRefusedError(
-                "fake Redis refused: WRONGTYPE Operation against a key holding the wrong kind of value"
-            )
+            raise _wrong_type()
         return value
 
-    def hset(self, number: int, key: str, fields: Mapping[str, str]) -> None:
-        """HSET."""
+    def text(self, number: int, key: str) -> str | None:
+        """GET."""
+        value = self.database(number).get(key)
+        if value is not None and not isinstance(value, str):
+            raise _wrong_type()
+        return value
+
+    def entry(self, number: int, key: str) -> dict[str, str]:
+        """A hash; empty where there is none, or a key of another type."""
+        value = self.database(number).get(key)
+        return value if isinstance(value, dict) else {}
+
+    def remove_entry(self, number: int, key: str) -> None:
+        """Delete an entry of STATE_DB's port table, if it is one of ours."""
+        if "state" in self.entry(number, key):
+            self.delete(number, key)
+
+    def put_entry(self, number: int, key: str, fields: Mapping[str, str]) -> int:
+        """Set fields of an entry, as ``hset``; a key of another type gives way."""
+        if not self.entry(number, key):
+            self.delete(number, key)
+        return self.hset(number, key, fields)
+
+    def hset(self, number: int, key: str, fields: Mapping[str, str]) -> int:
+        """HSET; how many of the fields are new."""
         self._may_write(key)
-        self._typed(number, key, dict).update(fields)
+        row = self._typed(number, key, dict)
+        before = len(row)
+        row.update(fields)
         self._note(number, "hset", key, fields)
+        return len(row) - before
 
     def delete(self, number: int, key: str) -> bool:
         """DEL; one that is out of memory still does it."""
@@ -188,6 +237,12 @@ class FakeRedis:
         """FLUSHDB, of which no notification tells."""
         self._databases.pop(number, None)
 
+    def _may_answer(self) -> None:
+        if self.loading:
+            raise StoreLoadingError("fake Redis is loading its data set")
+        if self.refuses_all:
+            raise StoreRefusedError(f"fake Redis refused: {self.refuses_all}")
+
     def _may_write(self, key: str, *, frees: bool = False) -> None:
         if self._serving and key in self.forbidden:
             raise StoreRefusedError("fake Redis refused: NOPERM this user has no permissions to access that key")
@@ -198,19 +253,21 @@ class FakeRedis:
         if self._serving:
             self.writes.append(Write(_NAMES.get(number, str(number)), kind, key, dict(fields)))
         if self.notify and not kind.startswith("producer"):
-            for session in self._sessions:
-                session.heard(self, number, key)
+            for client in self._clients:
+                client.heard(number, key, kind)
 
     # ---- faults
 
     def stop(self) -> None:
         """SIGKILL: every connection breaks, and nobody listens."""
         self._running = self._paused = False
-        sessions, self._sessions = self._sessions, []
-        for session in sessions:
-            session.broken()
+        self._lives += 1
+        self.scripts.clear()
+        clients, self._clients = self._clients, []
+        for client in clients:
+            client.broken()
         while self._waiting:
-            self._waiting.popleft().fail(_gone())
+            self._waiting.popleft().fail(gone())
 
     def start(self) -> None:
         """Listen again, with the contents as they are."""
@@ -236,89 +293,127 @@ class FakeRedis:
         while self._waiting:
             self._carry_out(self._waiting.popleft())
 
+    def flush_scripts(self) -> None:
+        """SCRIPT FLUSH."""
+        self.scripts.clear()
+
     def cut(self, *connections: str) -> None:
         """Half-open: these connections of the present sessions (a database's name, ``NOTIFICATIONS``) stay, and nothing
         comes through any more, either way and for ever. New sessions are whole."""
-        for session in self._sessions:
-            session.cut(self, connections)
+        for client in self._clients:
+            if client.name in connections:
+                client.cut()
 
     def unplug(self) -> None:
-        """Packets are dropped: the present sessions are cut, also from being told that the server ended; who connects
+        """Packets are dropped: the present connections are cut, also from being told that the server ended; who connects
         waits."""
         self._plugged = trio.Event()
-        self.cut(*_NAMES.values(), NOTIFICATIONS)
-        self._sessions.clear()
+        clients, self._clients = self._clients, []
+        for client in clients:
+            client.cut()
 
     def plug(self) -> None:
-        """Packets come through again: who still waits to connect does, and old sessions stay cut."""
+        """Packets come through again: who still waits to connect does, and old connections stay cut."""
         self._plugged.set()
 
     def lose_reply(self, *, carried_out: bool, after: int = 0) -> None:
-        """Break the connection at a request that writes, the next or the one after so many: when it has been carried
+        """Break the connection at a pipeline that writes, the next or the one after so many: when it has been carried
         out, or before."""
-        self._lost_replies.extend([None] * after + [carried_out])
+        self._fates[True].extend([None] * after + [_Fate(sys.maxsize if carried_out else 0, silent=False)])
 
-    # ---- sessions
+    def interrupt(self, *, requests: int, silent: bool, after: int = 0) -> None:
+        """Carry out so many requests of a pipeline, of the next or of the one after so many; then break its connection,
+        or let nothing more come through on it."""
+        self._fates[False].extend([None] * after + [_Fate(requests, silent)])
+
+    def lose_nothing(self) -> None:
+        """Replies that were still to be lost are not."""
+        for fates in self._fates.values():
+            fates.clear()
+
+    # ---- clients
 
     @property
-    def sessions(self) -> int:
+    def connections(self) -> int:
         """How many there are."""
-        return len(self._sessions)
+        return len(self._clients)
 
-    async def connect(self, session: Session) -> None:
-        """Take a new session in. Raises ``StoreError``."""
-        self.attempts.append(trio.current_time())
+    async def connect(self, client: Client) -> None:
+        """Take a new connection in. Raises ``StoreError``."""
+        if client.name == schema.APPL_DB:
+            self.attempts.append(trio.current_time())
         await trio.lowlevel.checkpoint()
         await self._plugged.wait()
         if not self._running:
             raise StoreUnavailableError("fake Redis is unreachable: connection refused")
-        await self.serve(session, lambda: None)
-        if session not in self._sessions:
-            self._sessions.append(session)
+        await self.serve(client, [bool], writes=False)
+        self._clients.append(client)
 
-    def leave(self, session: Session) -> None:
-        """A session ends."""
-        if session in self._sessions:
-            self._sessions.remove(session)
+    def leave(self, client: Client) -> None:
+        """A connection ends."""
+        if client in self._clients:
+            self._clients.remove(client)
 
-    async def serve(self, session: Session, work: Callable[[], T], *, writes: bool = False) -> T:
-        """Carry out one request, atomically. Raises ``StoreError``; a pause has no end here but the caller's deadline."""
+    async def serve(self, client: Client, work: Sequence[Callable[[], object]], *, writes: bool) -> list[Any]:
+        """Carry out the requests of a pipeline, each in one step; a refusal is a reply, too. Raises ``StoreError``; a pause
+        has no end here but the caller's deadline."""
         await trio.lowlevel.checkpoint()
         if not self._running:
-            raise _gone()
-        self.requests += 1
-        pending = _Pending(work, writes=writes)
-        if self._paused:
-            self._waiting.append(pending)
-        else:
-            self._carry_out(pending)
-        await pending.answered.wait()
+            raise gone()
+        life = self._lives
+        pending = self.take(client, work, writes=writes)
+        while not (pending.over.is_set() or pending.held):
+            await trio.lowlevel.checkpoint()
+            if life != self._lives:
+                # Of a client that was not told.
+                await trio.sleep_forever()
+            self._go_on(pending)
+        await pending.over.wait()
         await _arrive(trio.current_time() + self.latency)
-        if isinstance(pending.error, StoreUnavailableError):
-            self.leave(session)
-            session.broken()
         if pending.error is not None:
             raise pending.error
-        reply: T = pending.reply
-        return reply
+        return pending.replies
 
-    def _carry_out(self, pending: _Pending) -> None:
-        fate = self._lost_replies.popleft() if pending.writes and self._lost_replies else None
+    def take(self, client: Client, work: Sequence[Callable[[], object]], *, writes: bool = False) -> _Pending:
+        """A pipeline arrives; its first requests are carried out, if that is possible now."""
+        self.pipelines += 1
+        fates = [fates.popleft() for kind, fates in self._fates.items() if fates and (writes or not kind)]
+        pending = _Pending(client, work, next(filter(None, fates), None), writes=writes)
+        self._go_on(pending)
+        return pending
+
+    def _go_on(self, pending: _Pending) -> None:
+        if self._paused:
+            pending.held = True
+            self._waiting.append(pending)
+        else:
+            self._carry_out(pending, self.stride)
+
+    def _carry_out(self, pending: _Pending, most: float = inf) -> None:
+        """So many requests of it."""
+        end = len(pending.replies) + most
+        while pending.work and len(pending.replies) < end:
+            self._step(pending)
+        if pending.work or pending.over.is_set():
+            return
+        if pending.fate is not None and pending.fate.silent:
+            pending.client.cut()
+        elif pending.fate is not None:
+            pending.error = gone()
+        pending.over.set()
+
+    def _step(self, pending: _Pending) -> None:
+        work = pending.work.popleft()
+        self._serving = True
         try:
-            if self.loading:
-                raise StoreLoadingError("fake Redis is loading its data set")
-            if self.refuses_all:
-                raise StoreRefusedError(f"fake Redis refused: {self.refuses_all}")
-            if fate is not False:
-                self._serving = True
-                pending.reply = pending.work()
+            self._may_answer()
+            pending.replies.append(work())
+        except StoreRefusedError as refusal:
+            pending.replies.append(refusal)
         except StoreError as error:
-            pending.error = error
+            pending.fail(error)
         finally:
             self._serving = False
-        if fate is not None:
-            pending.error = _gone()
-        pending.answered.set()
 
 
 async def _arrive(due: float) -> None:
@@ -330,8 +425,13 @@ async def _arrive(due: float) -> None:
             raise
 
 
-def _gone() -> StoreUnavailableError:
+def gone() -> StoreUnavailableError:
+    """Of a connection that is no more."""
     return StoreUnavailableError("fake Redis is unreachable: connection closed")
+
+
+def _wrong_type() -> StoreRefusedError:
+    return StoreRefusedError("fake Redis refused: WRONGTYPE Operation against a key holding the wrong kind of value")
 
 
 class FakeClient:
@@ -364,3 +464,6 @@ class FakeClient:
 
     def flushdb(self) -> None:
         self._server.flush(self._number)
+
+    def script_flush(self) -> None:
+        self._server.flush_scripts()

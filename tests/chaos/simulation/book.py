@@ -4,7 +4,7 @@ A port's write that changes nothing needs a reason, and each reason is good for 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -24,9 +24,11 @@ class Announced:
 
 
 class Book:
-    """One for a simulation."""
+    """One for a simulation. has_link: whether the kernel has a link of this name; config_ports: those of CONFIG_DB."""
 
     def __init__(self) -> None:
+        self.has_link: Callable[[str], bool]
+        self.config_ports: Callable[[], Collection[str]]
         self.names: set[str] = set()
         # Reasons for a write of what Redis holds already, and for a removal before it, by name.
         self.reasons: Counter[str] = Counter()
@@ -95,11 +97,6 @@ class Book:
             )
         ledger[name] -= 1
 
-    def must_be_removable(self, name: str) -> None:
-        """The daemon removed an entry although there is a link of that name: it must have been another one."""
-        if not self.removals[name]:
-            self.violate(f"the entry of {name} was removed although its link is there")
-
     # ---- generations
 
     def emptied(self) -> None:
@@ -120,9 +117,15 @@ class Book:
         self.announced = Announced(self._epochs, set(self._saved.written))
         self.excuse()
 
-    def begin_process(self, config_ports: Iterable[str]) -> None:
+    def lost_entries(self, left: Iterable[str]) -> None:
+        """STATE_DB alone came back, with these entries."""
+        self.announced.written.intersection_update(left)
+        self.owed_removals.clear()
+        self.excuse()
+
+    def begin_process(self) -> None:
         """A daemon starts."""
-        self.expected = set(config_ports)
+        self.expected = set(self.config_ports())
         self.completed.clear()
         self.released = False
         self.writes = self.datagrams = self.losses = 0
@@ -130,9 +133,9 @@ class Book:
         # What the last process owed when it saved it may have been done since.
         self.removals.update(self.names)
 
-    def init_done(self, config_ports: Iterable[str]) -> None:
+    def init_done(self) -> None:
         """PortInitDone was staged by the daemon."""
-        early = (self.expected & set(config_ports)) - self.announced.written
+        early = (self.expected & set(self.config_ports())) - self.announced.written
         if early and not self.released:
             self.violate(
                 f"PortInitDone came before {', '.join(sorted(early)[:5])} had been written ({len(early)} ports)"

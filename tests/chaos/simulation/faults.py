@@ -12,7 +12,7 @@ from portsyncd.model.healing import Kind
 from portsyncd.testing.fake_files import FakeKept
 from portsyncd.testing.fake_history import FakeHistory
 from portsyncd.testing.fake_redis import NOAUTH, NOTIFICATIONS, OOM, READONLY
-from portsyncd.wire.schema import APPL_DB, CONFIG_DB, STATE_DB
+from portsyncd.wire.schema import DEFAULT_NUMBERS
 from tests.chaos.simulation.machine import APPL, CONFIG, STATE
 
 if TYPE_CHECKING:
@@ -44,47 +44,64 @@ async def _dip_slowly(sim: "Simulation") -> None:
 
 
 async def redis_is_down(sim: "Simulation") -> None:
-    sim.redis.stop()
+    server = sim.any_server()
+    server.stop()
     try:
         await _dip_slowly(sim)
         await _for_a_while(sim)
     finally:
-        sim.redis.start()
+        server.start()
 
 
 async def redis_is_paused(sim: "Simulation") -> None:
-    sim.redis.pause()
+    server = sim.any_server()
+    server.pause()
     try:
         await _dip_slowly(sim)
         await _for_a_while(sim)
     finally:
-        sim.redis.resume()
+        server.resume()
 
 
 async def redis_is_slow(sim: "Simulation") -> None:
-    sim.redis.latency = sim.chance.choice((0.001, 0.05, 0.3, 0.9))
+    server = sim.any_server()
+    server.latency = sim.chance.choice((0.001, 0.05, 0.3, 0.9))
     try:
         await _for_a_while(sim, 1.0)
     finally:
-        sim.redis.latency = 0.0
+        server.latency = 0.0
 
 
 async def a_reply_is_lost(sim: "Simulation") -> None:
-    sim.redis.lose_reply(carried_out=sim.chance.random() < 0.5, after=sim.chance.randint(0, 4))
+    server = sim.redis.of(sim.chance.choice((APPL, STATE)))
+    server.lose_reply(carried_out=sim.chance.random() < 0.5, after=sim.chance.randint(0, 4))
+
+
+async def a_pipeline_is_interrupted(sim: "Simulation") -> None:
+    """Some of its requests are carried out; of the replies none comes, and whoever waits for them is told, or is not."""
+    sim.any_server().interrupt(
+        requests=sim.chance.randint(0, 8), silent=sim.chance.random() < 0.3, after=sim.chance.randint(0, 10)
+    )
+    await _dip_slowly(sim)
 
 
 async def a_write_comes_late(sim: "Simulation") -> None:
     """It arrives when the next session has already looked; meanwhile the link is again as it was before."""
-    sim.redis.delays = 1
+    sim.redis.of(STATE).delays = 1
     name = sim.chance.choice(sim.setting.names)
     sim.churn.pull(name)
     await trio.sleep(sim.chance.choice((0.0, 0.02, 0.05)))
     sim.churn.pull(name)
 
 
+async def scripts_are_flushed(sim: "Simulation") -> None:
+    """SCRIPT FLUSH."""
+    sim.any_server().flush_scripts()
+
+
 async def redis_comes_back_empty(sim: "Simulation") -> None:
     """CONFIG_DB is loaded again after a while, as config-setup does; swss begins anew."""
-    sim.redis.restart(empty=True)
+    sim.any_server().restart(empty=True)
     try:
         await _for_a_while(sim, 0.1, 3.0)
     finally:
@@ -92,7 +109,7 @@ async def redis_comes_back_empty(sim: "Simulation") -> None:
 
 
 async def redis_comes_back_with_old_data(sim: "Simulation") -> None:
-    sim.redis.restart(empty=False)
+    sim.any_server().restart(empty=False)
 
 
 async def appl_db_is_flushed(sim: "Simulation") -> None:
@@ -110,17 +127,21 @@ async def state_db_is_flushed(sim: "Simulation") -> None:
 
 async def a_connection_is_half_open(sim: "Simulation") -> None:
     """The peer has gone without a word: nothing comes through any more, and nobody is told."""
-    names = [APPL_DB, CONFIG_DB, STATE_DB, NOTIFICATIONS]
-    sim.redis.cut(*sim.chance.sample(names, sim.chance.randint(1, len(names))))
+    server = sim.any_server()
+    names = [name for name, number in DEFAULT_NUMBERS.items() if number in server.numbers]
+    if {APPL, CONFIG} & server.numbers:
+        names.append(NOTIFICATIONS)
+    server.cut(*sim.chance.sample(names, sim.chance.randint(1, len(names))))
 
 
 async def packets_are_dropped(sim: "Simulation") -> None:
     """A firewall between: who connects waits, and the sessions of before stay as dead as they are."""
-    sim.redis.unplug()
+    server = sim.any_server()
+    server.unplug()
     try:
         await _for_a_while(sim)
     finally:
-        sim.redis.plug()
+        server.plug()
 
 
 async def others_write_to_state_db(sim: "Simulation") -> None:
@@ -132,34 +153,37 @@ async def others_write_to_state_db(sim: "Simulation") -> None:
 
 
 async def redis_is_loading(sim: "Simulation") -> None:
-    sim.redis.loading = True
+    server = sim.any_server()
+    server.loading = True
     try:
         await _for_a_while(sim)
     finally:
-        sim.redis.loading = False
+        server.loading = False
 
 
 async def redis_refuses_writes(sim: "Simulation") -> None:
-    sim.redis.refuses_writes = sim.chance.choice((READONLY, OOM))
+    server = sim.any_server()
+    server.refuses_writes = sim.chance.choice((READONLY, OOM))
     try:
         await _for_a_while(sim)
     finally:
-        sim.redis.refuses_writes = ""
+        server.refuses_writes = ""
 
 
 async def redis_refuses_all(sim: "Simulation") -> None:
-    sim.redis.refuses_all = NOAUTH
+    server = sim.any_server()
+    server.refuses_all = NOAUTH
     try:
         await _for_a_while(sim)
     finally:
-        sim.redis.refuses_all = ""
+        server.refuses_all = ""
 
 
 async def a_config_port_goes(sim: "Simulation") -> None:
     """An operator removes a port, and perhaps takes it back."""
     name = sim.chance.choice(sim.setting.names)
     key, row = f"PORT|{name}", sim.redis.hash(CONFIG, f"PORT|{name}")
-    if not row or not sim.redis.client(CONFIG).exists("CONFIG_DB_INITIALIZED"):
+    if not row or not sim.config_is_loaded:
         return
     sim.redis.delete(CONFIG, key)
     sim.book.expected.discard(name)
@@ -341,7 +365,9 @@ FAULTS: tuple[tuple[Fault, int], ...] = (
     (redis_is_paused, 4),
     (redis_is_slow, 3),
     (a_reply_is_lost, 6),
+    (a_pipeline_is_interrupted, 4),
     (a_write_comes_late, 4),
+    (scripts_are_flushed, 2),
     (redis_comes_back_empty, 1),
     (redis_comes_back_with_old_data, 1),
     (appl_db_is_flushed, 2),

@@ -3,19 +3,21 @@
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import trio
 
 from portsyncd.backends.base import LinkSource, Received, Store
 from portsyncd.config import Config
 from portsyncd.errors import LinkSourceError
-from portsyncd.model.commands import Op, PortWrite, Snapshot
+from portsyncd.model.commands import PortWrite, Snapshot
 from portsyncd.testing.fake_kernel import FakeKernel, FakeLink
 from portsyncd.testing.fake_links import FakeDescriptorStore, FakeLinkSource
 from portsyncd.testing.fake_manager import FakeServiceManager
 from portsyncd.testing.fake_redis import FakeRedis, _Pending
 from portsyncd.testing.fake_store import FakeStore
 from portsyncd.testing.fake_world import FakeWorld
+from portsyncd.testing.monitor import Write
 from portsyncd.wire import schema
 from portsyncd.wire.netlink import AF_UNSPEC, IFF_UP, LinkMessage
 from portsyncd.wire.producer import Row
@@ -80,26 +82,24 @@ class Kernel(FakeKernel):
 
 
 class Redis(FakeRedis):
-    """Tells the book what the daemon wrote, and what became of APPL_DB."""
+    """One server. It tells the book what the daemon wrote, and what became of what was in it. numbers: of the databases that
+    it holds."""
 
-    def __init__(self, book: Book, trace: Trace, *, notify: bool) -> None:
+    def __init__(self, book: Book, trace: Trace, numbers: Collection[int], *, notify: bool) -> None:
         super().__init__(notify=notify)
         self.book = book
+        self.numbers = frozenset(numbers)
         self._trace = trace
         # Writes that shall come late, and those that are on their way.
         self.delays = 0
-        self._delayed: list[Callable[[], object]] = []
+        self._delayed: list[_Pending] = []
         # Set when somebody stages something in APPL_DB, and replaced by a new one.
         self.staged = trio.Event()
 
-    def holds(self, name: str) -> bool:
-        """Whether STATE_DB has an entry of ours."""
-        return "state" in self.hash(STATE, _STATE_PREFIX + name)
-
-    def config_ports(self) -> list[str]:
-        """The names of CONFIG_DB's PORT keys."""
-        keys = self.database(CONFIG)
-        return [key.removeprefix(_CONFIG_PREFIX) for key in keys if key.startswith(_CONFIG_PREFIX)]
+    @property
+    def serves(self) -> bool:
+        """Whether others are answered."""
+        return self._running and not self._paused
 
     def _note(self, number: int, kind: str, key: str, fields: Mapping[str, str]) -> None:
         super()._note(number, kind, key, fields)
@@ -115,16 +115,31 @@ class Redis(FakeRedis):
             name = key.removeprefix(_STATE_PREFIX)
             self.book.changed(name, deleted=kind == "del")
         elif kind == "producer_set" and key == schema.PORT_INIT_DONE:
-            self.book.init_done(self.config_ports())
+            self.book.init_done()
 
-    def _carry_out(self, pending: _Pending) -> None:
-        if pending.writes and self.delays and self._answers:
+    def remove_entry(self, number: int, key: str) -> None:
+        """As it is. Where there is a link of that name, it must have been another one's."""
+        entry, name = self.entry(number, key), key.removeprefix(_STATE_PREFIX)
+        if self._serving and "state" in entry and self.book.has_link(name):
+            self.book.spend(name, removal=True, held=" ".join(entry.values()))
+        super().remove_entry(number, key)
+
+    def put_entry(self, number: int, key: str, fields: Mapping[str, str]) -> int:
+        """As it is."""
+        entry = self.entry(number, key)
+        if self._serving and all(entry.get(field) == value for field, value in fields.items()):
+            self.book.spend(key.removeprefix(_STATE_PREFIX), removal=False, held=" ".join(fields.values()))
+        return super().put_entry(number, key, fields)
+
+    def _go_on(self, pending: _Pending) -> None:
+        if pending.writes and self.delays and self.serves and self._answers:
             self.delays -= 1
             self._trace.say("redis: a write is on its way")
             # Whoever waits for the reply gives up in time.
-            self._delayed.append(pending.work)
+            pending.held = True
+            self._delayed.append(pending)
         else:
-            super()._carry_out(pending)
+            super()._go_on(pending)
 
     @property
     def _answers(self) -> bool:
@@ -133,9 +148,9 @@ class Redis(FakeRedis):
     def deliver(self) -> None:
         """What was on its way arrives."""
         delayed, self._delayed = self._delayed, []
-        for work in delayed:
+        for pending in delayed:
             self._trace.say("redis: a write comes late")
-            self._carry_out(_Pending(work, writes=False))
+            self._carry_out(pending)
 
     def stop(self) -> None:
         """What was on its way is lost."""
@@ -154,38 +169,105 @@ class Redis(FakeRedis):
             self.book.excuse()
             self.book.owed_removals.clear()
 
-    def save(self) -> None:
-        """Keep what there is."""
-        super().save()
-        self.book.save()
-
     def restart(self, *, empty: bool) -> None:
         """Come back with nothing, or with what was kept."""
         self.book.foreign += 1
         super().restart(empty=empty)
-        if empty:
-            self.book.emptied()
-            self.book.expected.clear()
-        else:
-            self.book.went_back()
-            self.book.expected.intersection_update(self.config_ports())
+        if APPL in self.numbers:
+            self.book.emptied() if empty else self.book.went_back()
+        elif STATE in self.numbers:
+            self.book.lost_entries(key.removeprefix(_STATE_PREFIX) for key in self.database(STATE))
+        if CONFIG in self.numbers:
+            self.book.expected.intersection_update(self.book.config_ports())
+
+
+class Servers:
+    """The Redis servers of a switch: one, or some that share its databases. layout: the databases' numbers, by server."""
+
+    def __init__(self, book: Book, trace: Trace, layout: Sequence[Sequence[int]], *, notify: bool) -> None:
+        self.book = book
+        self.each = [Redis(book, trace, numbers, notify=notify) for numbers in layout]
+        self._by_number = {number: server for server in self.each for number in server.numbers}
+        # What clients have written, in order.
+        self.writes: list[Write] = []
+        for server in self.each:
+            server.writes = self.writes
+
+    def of(self, number: int) -> Redis:
+        """The server that holds a database."""
+        return self._by_number[number]
+
+    @property
+    def by_name(self) -> dict[str, FakeRedis]:
+        """Servers by the names of their databases."""
+        return {name: self._by_number[number] for name, number in schema.DEFAULT_NUMBERS.items()}
+
+    def database(self, number: int) -> dict[str, Any]:
+        """The keys of one database."""
+        return self.of(number).database(number)
+
+    def hash(self, number: int, key: str) -> dict[str, str]:
+        """A copy of a hash; empty where there is none."""
+        return self.of(number).hash(number, key)
+
+    def hset(self, number: int, key: str, fields: Mapping[str, str]) -> None:
+        """HSET."""
+        self.of(number).hset(number, key, fields)
+
+    def delete(self, number: int, key: str) -> bool:
+        """DEL."""
+        return self.of(number).delete(number, key)
+
+    def flush(self, number: int) -> None:
+        """FLUSHDB."""
+        self.of(number).flush(number)
+
+    def holds(self, name: str) -> bool:
+        """Whether STATE_DB has an entry of ours."""
+        return "state" in self.hash(STATE, _STATE_PREFIX + name)
+
+    def config_ports(self) -> list[str]:
+        """The names of CONFIG_DB's PORT keys."""
+        keys = self.database(CONFIG)
+        return [key.removeprefix(_CONFIG_PREFIX) for key in keys if key.startswith(_CONFIG_PREFIX)]
+
+    def save(self) -> None:
+        """Keep what there is."""
+        for server in self.each:
+            server.save()
+        self.book.save()
+
+    def deliver(self) -> None:
+        """What was on its way arrives."""
+        for server in self.each:
+            server.deliver()
+
+    def lose_nothing(self) -> None:
+        """Neither replies nor requests are lost from now on, nor late."""
+        for server in self.each:
+            server.lose_nothing()
+            server.delays = 0
+
+    @property
+    def connections(self) -> int:
+        """With all of them."""
+        return sum(server.connections for server in self.each)
 
 
 class Session(FakeStore):
-    """A session whose writes are judged where Redis carries them out."""
+    """A session that tells the book what it was answered."""
 
-    def __init__(self, redis: Redis, kernel: Kernel, *, timeout: float) -> None:
-        super().__init__(redis, timeout=timeout)
-        self._redis = redis
-        self._kernel = kernel
-        self._book = redis.book
+    def __init__(self, servers: Servers, *, timeout: float) -> None:
+        super().__init__(servers.by_name, timeout=timeout)
+        self._servers = servers
+        self._book = servers.book
 
     async def snapshot(self) -> Snapshot:
         """As it is; what the session before has lost arrives after it at the latest."""
         try:
             return await super().snapshot()
         finally:
-            self._redis.deliver()
+            self._servers.deliver()
 
     async def write_ports(self, writes: Sequence[PortWrite]) -> list[bool]:
         """As it is; without a reply nobody knows what was done, and it may be done again."""
@@ -203,19 +285,6 @@ class Session(FakeStore):
         """As it is."""
         await super().produce(rows)
         self._book.produced([row.key for row in rows])
-
-    def _carry_out(self, writes: Sequence[PortWrite], present: Sequence[bool]) -> list[bool]:
-        for (name, op, fields), there in zip(writes, present, strict=True):
-            if fields is None and self._kernel.find(name) is not None:
-                self._book.must_be_removable(name)
-            if fields is None or not there:
-                continue
-            entry = self._state.hash(STATE, _STATE_PREFIX + name)
-            if op is Op.REPLACE and "state" in entry:
-                self._book.spend(name, removal=True, held=" ".join(entry.values()))
-            elif tuple(entry.get(field) for field in schema.STATE_FIELDS) == fields:
-                self._book.spend(name, removal=False, held=" ".join(fields))
-        return super()._carry_out(writes, present)
 
 
 class Source(FakeLinkSource):
@@ -324,12 +393,11 @@ class Switch(FakeWorld):
     """The world of one simulation; it outlives the daemons."""
 
     kernel: Kernel
-    redis: Redis
     manager: FakeServiceManager
 
-    def __init__(self, config: Config, book: Book, trace: Trace, *, notify: bool, descriptors: bool, seed: int) -> None:
-        redis = Redis(book, trace, notify=notify)
-        super().__init__(config, kernel=Kernel(book, redis.holds), redis=redis, seed=seed)
+    def __init__(self, config: Config, book: Book, servers: Servers, *, descriptors: bool, seed: int) -> None:
+        super().__init__(config, kernel=Kernel(book, servers.holds), redis=servers.of(APPL), seed=seed)
+        self.servers = servers
         self.book = book
         self.kept_descriptors = FakeDescriptorStore(self.kernel) if descriptors else None
         self.manager = FakeServiceManager(watchdog=WATCHDOG_SECONDS, store=self.kept_descriptors)
@@ -348,8 +416,8 @@ class Switch(FakeWorld):
 
     def store(self) -> Store:
         """Watched."""
-        return Session(self.redis, self.kernel, timeout=self.config.database.connection_timeout_secs)
+        return Session(self.servers, timeout=self.config.database.connection_timeout_secs)
 
     def fields_of(self, name: str) -> dict[str, str]:
         """A STATE_DB entry."""
-        return self.redis.hash(STATE, _STATE_PREFIX + name)
+        return self.servers.hash(STATE, _STATE_PREFIX + name)

@@ -14,10 +14,16 @@ from portsyncd.options import (
     SelfHealingConfig,
     WarmRestartConfig,
 )
+from portsyncd.wire import schema
 
 _SIZES = (1, 2, 3, 4, 4, 6, 8, 8, 12, 16, 16, 24, 32, 32)
 _LARGE_SIZES = (128, 512)
 _LARGE_SHARE = 0.03
+# Switches on which Redis is asked request by request.
+_SMALL = 32
+_APPL, _CONFIG, _STATE = (schema.DEFAULT_NUMBERS[db] for db in (schema.APPL_DB, schema.CONFIG_DB, schema.STATE_DB))
+_TOGETHER = ((_APPL, _CONFIG, _STATE),)
+_SPLIT = (((_APPL, _CONFIG), (_STATE,)), ((_APPL, _STATE), (_CONFIG,)), ((_APPL,), (_CONFIG,), (_STATE,)))
 RECONCILE_SECONDS = (20.0, 60.0)
 
 
@@ -25,15 +31,18 @@ RECONCILE_SECONDS = (20.0, 60.0)
 class Setting:
     """ports: front-panel ports in CONFIG_DB. linked: whether their links are there before the first start. notify: keyspace
     notifications are on. descriptors: somebody keeps the event socket over restarts. warm: STATE_DB asks for warm starts.
-    rounds: of faults, each of so many seconds. faults, changes: how many a minute, of each kind of thing.
-    pop_seconds: orchagent pops after at most so long. mortal: the daemon may be killed and restarted. watch_seconds: the rules
-    that hold all along are looked at so often."""
+    layout: the databases' numbers, by Redis server; stride, page: see ``FakeRedis``. rounds: of faults, each of so many
+    seconds. faults, changes: how many a minute, of each kind of thing. pop_seconds: orchagent pops after at most so long.
+    mortal: the daemon may be killed and restarted. watch_seconds: the rules that hold all along are looked at so often."""
 
     ports: int
     linked: bool
     notify: bool
     descriptors: bool
     warm: bool
+    layout: tuple[tuple[int, ...], ...]
+    stride: int
+    page: int
     rounds: tuple[float, ...]
     faults: float
     changes: float
@@ -62,7 +71,8 @@ class Setting:
             f"warm {self.warm and config.warm_restart.enabled}, existing_links {config.netlink.existing_links}, "
             f"state kept {bool(config.warm_restart.state_file)}, history kept {bool(config.metrics.storage_path)}, "
             f"exit_to_restart {config.daemon.exit_to_restart}, mailbox {config.performance.max_event_queue}, "
-            f"receive buffer {config.netlink.receive_buffer_bytes}, heals {', '.join(heals) or 'nothing'}, "
+            f"receive buffer {config.netlink.receive_buffer_bytes}, databases {self.layout} in strides of {self.stride} and "
+            f"pages of {self.page}, heals {', '.join(heals) or 'nothing'}, "
             f"reconciles every {config.self_healing.reconcile_interval_secs:g} s, "
             f"rounds {', '.join(f'{seconds:.0f}' for seconds in self.rounds)} s"
         )
@@ -115,6 +125,9 @@ def choose(chance: Random, ports: int | None = None) -> Setting:
         notify=chance.random() < 0.8,
         descriptors=chance.random() < 0.4,
         warm=chance.random() < 0.3,
+        layout=chance.choice(_SPLIT) if chance.random() < 0.3 else _TOGETHER,
+        stride=chance.choice((1, 3, 1024)) if size <= _SMALL else 1024,
+        page=chance.choice((2, 1024)) if size <= _SMALL else 1024,
         rounds=tuple(chance.uniform(8, 40) for _ in range(chance.choice((1, 2, 2, 3)))),
         faults=chance.choice((0.0, 6.0, 12.0, 20.0)),
         changes=chance.choice((20.0, 60.0, 200.0)) if size <= 64 else 60.0,
@@ -145,6 +158,9 @@ def day(hours: int, ports: int) -> Setting:
         notify=True,
         descriptors=False,
         warm=False,
+        layout=_TOGETHER,
+        stride=1024,
+        page=1024,
         rounds=(3600.0,) * hours,
         faults=0.1,
         changes=2.0,

@@ -31,7 +31,7 @@ from tests.chaos.simulation.faults import (
     a_connection_is_half_open,
     the_socket_is_deaf,
 )
-from tests.chaos.simulation.machine import APPL, CONFIG, STATE, Switch
+from tests.chaos.simulation.machine import APPL, CONFIG, STATE, Redis, Servers, Switch
 from tests.chaos.simulation.measure import sizes
 from tests.chaos.simulation.setting import Setting, choose
 from tests.chaos.simulation.trace import LogSink, Trace
@@ -169,10 +169,13 @@ class Simulation:
         self.trace = trace
         self.outcome = outcome
         self.book = Book()
-        self.world = Switch(
-            setting.config, self.book, trace, notify=setting.notify, descriptors=setting.descriptors, seed=seed
-        )
-        self.kernel, self.redis = self.world.kernel, self.world.redis
+        self.redis = Servers(self.book, trace, setting.layout, notify=setting.notify)
+        for server in self.redis.each:
+            server.stride, server.page = setting.stride, setting.page
+        self.world = Switch(setting.config, self.book, self.redis, descriptors=setting.descriptors, seed=seed)
+        self.kernel = self.world.kernel
+        self.book.has_link = lambda name: self.kernel.find(name) is not None
+        self.book.config_ports = self.redis.config_ports
         self.kernel.chunk = max(2, setting.ports // 16)
         self._calm = self.kernel.during_dump
         self.churn = Churn(self.kernel, setting.names, chance, lambda what: trace.say(f"kernel: {what}"))
@@ -200,12 +203,21 @@ class Simulation:
 
     def load_config(self) -> None:
         """CONFIG_DB as it is once it has been loaded."""
-        if self.redis.client(CONFIG).exists("CONFIG_DB_INITIALIZED"):
+        if self.config_is_loaded:
             return
         for name in self.setting.names:
             self.redis.hset(CONFIG, f"PORT|{name}", {"alias": name, "mtu": "9100"})
         self.redis.hset(CONFIG, schema.LOGGER_KEY, {"LOGLEVEL": "NOTICE", "LOGOUTPUT": "SYSLOG"})
-        self.redis.set(CONFIG, "CONFIG_DB_INITIALIZED", "1")
+        self.redis.of(CONFIG).set(CONFIG, schema.CONFIG_DB_INITIALIZED, "1")
+
+    @property
+    def config_is_loaded(self) -> bool:
+        """Whether config-setup has loaded CONFIG_DB."""
+        return schema.CONFIG_DB_INITIALIZED in self.redis.database(CONFIG)
+
+    def any_server(self) -> Redis:
+        """One of those of Redis."""
+        return self.chance.choice(self.redis.each)
 
     def ask_for_warm_starts(self, wanted: bool) -> None:
         """The operator enables them while all is well; a cold start of swss ends that."""
@@ -307,8 +319,7 @@ class Simulation:
                         self.redis.save()
         if self.crasher is not None:
             self.crasher.disarm()
-        self.redis._lost_replies.clear()
-        self.redis.delays = 0
+        self.redis.lose_nothing()
         self.redis.deliver()
         self.world.troubles.clear()
         self.kernel.during_dump = self._calm
@@ -491,16 +502,15 @@ class Simulation:
         name = self.chance.choice(self.setting.names)
         how = self.chance.choice(("late", "reply", "request"))
         if how == "late":
-            self.redis.delays = 1
+            self.redis.of(STATE).delays = 1
         else:
-            self.redis.lose_reply(carried_out=how == "reply")
+            self.redis.of(STATE).lose_reply(carried_out=how == "reply")
         self.churn.pull(name)
         await trio.sleep(self.chance.choice((0.001, 0.02, 0.05)))
         self.churn.pull(name)
         await trio.sleep(3.0)
         # A port without a link has caused no write; another one, later, is none of this.
-        self.redis.delays = 0
-        self.redis._lost_replies.clear()
+        self.redis.lose_nothing()
         self.disturbed_at = trio.current_time()
         await self._settle("a lost write")
 
@@ -527,7 +537,7 @@ class Simulation:
         self._require(self._gone.is_set(), "the daemon does not end although it was told to")
         problems = [*rules.wrong_states(self), *rules.unsaved(self, daemon)]
         self._require(not problems, f"after an orderly stop: {'; '.join(problems[:4])}")
-        self._require(self.redis.sessions == 0, "a session with Redis is left after the end")
+        self._require(self.redis.connections == 0, "a connection to Redis is left after the end")
         kept = 0 if self.world.kept_descriptors is None else len(self.world.kept_descriptors.kept)
         self._require(
             len(self.kernel.sockets) <= kept, f"{len(self.kernel.sockets)} netlink sockets are left after the end"
@@ -550,7 +560,7 @@ class Simulation:
         if self.world.kept_descriptors is not None:
             self.world.kept_descriptors.restart()
         self.world.manager.restart()
-        self.book.begin_process(self.redis.config_ports())
+        self.book.begin_process()
         if rules.has_marker(self, schema.PORT_INIT_DONE):
             # A start in the middle of a generation that is complete takes the entries for what was written in it.
             self.book.announced.written.update(rules.states(self))
@@ -601,13 +611,14 @@ class Simulation:
 
     async def _orchagent(self) -> None:
         """Takes what is staged, and makes the links of ports; those from before a start it makes anew."""
+        appl = self.redis.of(APPL)
         while True:
             with trio.move_on_after(_ORCHAGENT_SECONDS * self.setting.watch_seconds):
-                await self.redis.staged.wait()
+                await appl.staged.wait()
             await trio.sleep(self.chance.uniform(0.01, self.setting.pop_seconds))
-            if not self.redis._running or self.redis._paused:
+            if not appl.serves:
                 continue
-            popped = [key for key, fields in self.redis.pop(APPL) if fields and key in self.setting.names]
+            popped = [key for key, fields in appl.pop(APPL) if fields and key in self.setting.names]
             for name in popped:
                 if name not in self.churn.absent and self.kernel.find(name) is None:
                     self.trace.say(f"orchagent: makes {name}")
@@ -616,7 +627,7 @@ class Simulation:
 
     def _replace_old(self) -> None:
         """A cold start of orchagent makes every link anew."""
-        if self.daemon is None or not self.redis.client(APPL).exists(f"PORT_TABLE:{schema.PORT_CONFIG_DONE}"):
+        if self.daemon is None or f"{schema.PORT_TABLE}:{schema.PORT_CONFIG_DONE}" not in self.redis.database(APPL):
             return
         generation = self.daemon.writer.sync.generation
         if generation.announced and not generation._down_due:
