@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,9 +15,10 @@ from trio.testing import MockClock
 from portsyncd import logs
 from portsyncd.config import Config
 from portsyncd.daemon import Daemon
-from portsyncd.errors import BudgetExhaustedError, ConfigError, MemoryLimitError, PortsyncdError
+from portsyncd.errors import EXIT_UNAVAILABLE, BudgetExhaustedError, ConfigError, MemoryLimitError, PortsyncdError
 from portsyncd.metrics import Metrics
 from portsyncd.model.healing import Kind
+from portsyncd.model.memory import GRACE_SECONDS, LEAVE_SECONDS
 from portsyncd.wire import schema
 from tests.chaos.simulation import rules
 from tests.chaos.simulation.book import Book
@@ -411,6 +412,7 @@ class Simulation:
         self.book.moved.clear()
         daemon = self.daemon
         alone = [self._lose_at_rest, self._contest_at_rest]
+        alone += [self._exhaust_at_rest] if self.setting.mortal else []
         alone += [self._damage_at_rest] if self.heals(Kind.RECONCILE) else []
         alone += [partial(self._deafen_at_rest, kind) for kind in (Kind.REDIS, Kind.NETLINK) if self.heals(kind)]
         if self.chance.random() < 0.6:
@@ -496,6 +498,29 @@ class Simulation:
         self.disturbed_at = trio.current_time()
         await self._settle("a dead connection")
 
+    async def _exhaust_at_rest(self) -> None:
+        """Memory alone, of which none can be given back: health is degraded after a minute. Five minutes later the daemon ends
+        itself where it may, and the next one is well; else it is well when there is less."""
+        self.trace.say("alone: memory is too much, and stays so")
+        life, leaves = self.lives, self.setting.config.daemon.exit_to_restart and self.heals(Kind.MEMORY)
+        self.world.resident = 2 * self.setting.config.self_healing.memory_limit_mb << 20
+        looks = 2 * self.setting.config.self_healing.check_interval_secs
+        await trio.sleep(GRACE_SECONDS + looks)
+        ill = any(problem.startswith("memory is degraded") for problem in rules.ill(self))
+        self._require(ill, "memory is too much, and health does not say so")
+        await trio.sleep(LEAVE_SECONDS + looks)
+        self._require(self.lives == life + leaves, f"{self.lives - life} lives began while memory was too much")
+        self._heal_machine()
+        await trio.sleep(looks)
+        ill = any(problem.startswith("memory is") for problem in rules.ill(self))
+        self._require(not ill, "memory is fine again, and health does not say so")
+        self.disturbed_at = trio.current_time()
+        await self._settle("memory that was too much")
+
+    @property
+    def _is_exhausted(self) -> bool:
+        return self.world.resident > self.setting.config.self_healing.memory_limit_mb << 20
+
     async def _lose_at_rest(self) -> None:
         """A reply, a request, or a late write alone, while a link goes and comes back."""
         self.trace.say("alone: a write or its reply is lost")
@@ -576,7 +601,7 @@ class Simulation:
         ended: BaseException | None = None
         try:
             with self._life:
-                await daemon.serve(_numbers(receive), self._reload)
+                await daemon.serve(receive, self._reload)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is judged
             ended = error
         self.crasher.disarm()
@@ -597,12 +622,14 @@ class Simulation:
             self.book.violate(f"the daemon took {now - self._told_to_end:.1f} s to end")
 
     def _judge_end(self, error: BaseException, daemon: Daemon) -> None:
-        if not isinstance(error, _EXPECTED_ENDS):
+        if not isinstance(error, _EXPECTED_ENDS) or error.exit_code != EXIT_UNAVAILABLE:
             self.book.violate(f"the daemon ended with {type(error).__name__}: {error}")
         elif not self.setting.config.daemon.exit_to_restart:
             self.book.violate(f"the daemon ended although it may not: {error}")
         elif isinstance(error, BudgetExhaustedError) and not rules.budget_is_spent(self, daemon):
             self.book.violate(f"the daemon gave up without a reason: {error}")
+        elif isinstance(error, MemoryLimitError) and not self._is_exhausted:
+            self.book.violate(f"the daemon left without a reason: {error}")
 
     def _reload(self) -> Config:
         if isinstance(self.reloaded, ConfigError):
@@ -662,11 +689,6 @@ class Simulation:
         self._check()
         if not holds:
             raise ViolationError(rule)
-
-
-async def _numbers(receive: trio.MemoryReceiveChannel[int]) -> AsyncIterator[int]:
-    async for number in receive:
-        yield number
 
 
 def _leaf(error: BaseException) -> BaseException:
