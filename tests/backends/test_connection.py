@@ -1,6 +1,7 @@
 """One connection to Redis: its deadlines, its errors, and what it leaves behind; on a real Redis where one can do it."""
 
 import os
+import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, closing
@@ -9,11 +10,13 @@ from typing import Any
 
 import pytest
 import trio
+import trio.abc
 from trio.testing import wait_all_tasks_blocked
 
 from portsyncd.backends import connection as module
 from portsyncd.backends.connection import Access, RedisConnection, ScriptUnknownError
 from portsyncd.errors import StoreLoadingError, StoreRefusedError, StoreUnavailableError
+from portsyncd.testing.certificates import Certificates
 from portsyncd.testing.redis_server import RedisServer
 from portsyncd.testing.wait import until
 from portsyncd.wire.database_config import Database, Endpoint
@@ -123,7 +126,7 @@ async def test_what_comes_unasked_is_received_without_a_deadline(server: RedisSe
 
 
 async def test_an_answer_may_come_in_pieces() -> None:
-    async def answer(stream: trio.SocketStream) -> None:
+    async def answer(stream: trio.abc.Stream) -> None:
         for byte in b"$5\r\nwhole\r\n":
             await stream.send_all(bytes([byte]))
             await trio.sleep(0.001)
@@ -136,7 +139,7 @@ async def test_an_answer_may_come_in_pieces() -> None:
 
 
 async def test_a_deadline_counts_for_the_whole_answer_and_not_for_each_piece() -> None:
-    async def dribble(stream: trio.SocketStream) -> None:
+    async def dribble(stream: trio.abc.Stream) -> None:
         await stream.send_all(b"$1000\r\n")
         while True:
             await stream.send_all(b"x")
@@ -255,7 +258,7 @@ async def test_connections_given_up_while_they_are_made_take_no_threads_from_oth
 async def test_a_reply_that_has_come_counts_whatever_the_time_is() -> None:
     heard = trio.Event()
 
-    async def answer_before_it_is_asked(stream: trio.SocketStream) -> None:
+    async def answer_before_it_is_asked(stream: trio.abc.Stream) -> None:
         # As where the process was stopped until after its deadline.
         await stream.send_all(b"+OK\r\n")
         await heard.wait()
@@ -415,6 +418,20 @@ async def test_a_user_who_may_not_is_refused_and_stays_connected(server: RedisSe
         assert await connection.call(("PING",)) == ["PONG"]
 
 
+async def test_over_tls_only_who_is_to_be_trusted_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, systems = Certificates(tmp_path / "ours"), Certificates(tmp_path / "systems")
+    monkeypatch.setenv("SSL_CERT_FILE", str(systems.ca))
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(systems.server_cert, systems.server_key)
+    async with scripted({"PING": b"+PONG\r\n"}, tls=context) as database:
+        for told in (None, str(systems.ca)):
+            access = Access(tls=True, tls_ca=told, timeout=SOON)
+            assert await ask(database, ("PING",), access=access) == ["PONG"]
+        with pytest.raises(StoreUnavailableError, match="certificate verify failed"):
+            await ask(database, ("PING",), access=Access(tls=True, tls_ca=str(ours.ca), timeout=SOON))
+
+
 class LoadingServer(RedisServer):
     """Takes half a second over every key of its snapshot, and counts as started when it says so."""
 
@@ -460,7 +477,7 @@ async def test_error_replies_become_our_errors(answer: bytes, error: type[Except
 
 @pytest.mark.parametrize("command", ["SELECT", "GET"])
 async def test_a_server_that_hangs_up_is_unavailable(command: str) -> None:
-    async with scripted({command: trio.SocketStream.aclose}) as database:
+    async with scripted({command: lambda stream: stream.aclose()}) as database:
         with trio.fail_after(SOON), pytest.raises(StoreUnavailableError):
             await ask(database, ("GET", "key"))
 
@@ -471,7 +488,7 @@ async def test_a_connection_over_tcp_that_is_given_up_delivers_nothing_late() ->
         with pytest.raises(StoreUnavailableError):
             await connection.call(("SET", "key", "x" * 50_000_000))
 
-    async def read_to_its_end(stream: trio.SocketStream) -> None:
+    async def read_to_its_end(stream: trio.abc.Stream) -> None:
         while await stream.receive_some():
             pass
 

@@ -7,6 +7,7 @@ from itertools import cycle
 
 import pytest
 import trio
+import trio.abc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -197,7 +198,7 @@ def test_whatever_is_answered_only_our_errors_leave_the_backend(ask: str, apart:
     # Cursors that never end among them: in the end it hangs up.
     left = 40
 
-    async def answer(stream: trio.SocketStream) -> None:
+    async def answer(stream: trio.abc.Stream) -> None:
         nonlocal left
         left -= 1
         if left:

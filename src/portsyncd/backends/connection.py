@@ -18,7 +18,7 @@ from typing import Any, Final
 import redis
 import redis.exceptions
 import trio
-from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.connection import AbstractConnection, Connection, UnixDomainSocketConnection
 
 from portsyncd.backends.replies import Fits, Request, fits, fits_message
 from portsyncd.errors import StoreError, StoreLoadingError, StoreRefusedError, StoreUnavailableError
@@ -42,7 +42,8 @@ _connecting: Final = trio.lowlevel.RunVar[trio.CapacityLimiter]("connecting to R
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to connect. timeout: seconds, for connecting and for each request. password: None for no AUTH."""
+    """How to connect. timeout: seconds, for connecting and for each request. password: None for no AUTH. tls_ca: a file with
+    the certificates that are trusted, and no others; None: the system's."""
 
     timeout: float = 2.0
     username: str | None = None
@@ -275,6 +276,23 @@ class RedisConnection:
         return sock
 
 
+class _TlsConnection(Connection):
+    """As redis-py's own for TLS; that one would trust the system's certificates beside those that it is told to trust."""
+
+    def __init__(self, ca: str | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._ca = ca
+
+    def _connect(self) -> ssl.SSLSocket:
+        context = ssl.create_default_context(cafile=self._ca)
+        sock = super()._connect()
+        try:
+            return context.wrap_socket(sock, server_hostname=self.host)
+        except BaseException:
+            sock.close()
+            raise
+
+
 def _make(endpoint: Endpoint, number: int, access: Access) -> AbstractConnection:
     options: dict[str, Any] = {
         "db": number,
@@ -299,7 +317,7 @@ def _make(endpoint: Endpoint, number: int, access: Access) -> AbstractConnection
         "socket_keepalive_options": _KEEPALIVE,
     }
     if access.tls:
-        return SSLConnection(ssl_ca_certs=access.tls_ca or None, **options)
+        return _TlsConnection(access.tls_ca, **options)
     return Connection(**options)
 
 
