@@ -161,6 +161,21 @@ async def test_what_a_user_may_not_do_does_not_fail_a_probe(tmp_path: Path, forb
             assert store.waiting_since is None
 
 
+async def test_a_probe_ends_with_what_ends_the_watch_and_for_the_same_reason(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server:
+        async with session(Endpoint(unix_socket=server.socket_path)) as (store, _):
+            server.pause()
+            async with trio.open_nursery() as nursery:
+
+                @nursery.start_soon
+                async def probe_in_vain() -> None:
+                    with pytest.raises(StoreUnavailableError, match="another task closed"):
+                        await probe(store)
+
+                await trio.testing.wait_all_tasks_blocked()
+                connections(store)["notifications"].close()
+
+
 async def test_answers_that_have_come_count_whatever_the_time_is(tmp_path: Path, mock_clock: MockClock) -> None:
     with RedisServer(tmp_path) as server:
         async with session(Endpoint(unix_socket=server.socket_path)) as (store, _), trio.open_nursery() as nursery:

@@ -4,7 +4,8 @@ What is watched always is CONFIG_DB's ports and our LOGGER row. An APPL_DB entry
 it, by its own channel: orchagent writes those entries all the time, and nobody should be woken for that.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import trio
@@ -53,6 +54,8 @@ class Notifications:
         self._answered = trio.Event()
         # Since when a confirmation or the answer to a probe is waited for (monotonic seconds).
         self._asked_at: float | None = None
+        # Why ``watch`` ended.
+        self._problems: list[StoreError] = []
         self.on = False
 
     async def open(self) -> None:
@@ -75,6 +78,7 @@ class Notifications:
         absent now will be announced; ``watch`` must be running in another task meanwhile."""
         if not self.on:
             return
+        self._raise_problem()
         wanted = frozenset(names)
         gained, lost = wanted - self._waited_for, self._waited_for - wanted
         if lost:
@@ -88,6 +92,7 @@ class Notifications:
 
     async def probe(self) -> None:
         """A round trip on every connection; ``watch`` must be running in another task meanwhile."""
+        self._raise_problem()
         self._answered = trio.Event()
         self._unanswered.update(self._connections.values())
         for connection in self._connections.values():
@@ -95,15 +100,21 @@ class Notifications:
         await self._hear(self._answered, "answer on a connection for notifications")
 
     async def _hear(self, said: trio.Event, what: str) -> None:
-        """Wait until ``watch`` has heard it."""
+        """Wait until ``watch`` has heard it, or has ended."""
         self._asked_at = trio.current_time()
         try:
             with trio.move_on_after(self._timeout):
                 await _heard(said)
         finally:
             self._asked_at = None
+        self._raise_problem()
         if not said.is_set():
             raise StoreUnavailableError(f"Redis did not {what} within {self._timeout:g} s")
+
+    def _raise_problem(self) -> None:
+        """Where ``watch`` has ended, nothing will be heard: why it did."""
+        if self._problems:
+            raise self._problems[0]
 
     @property
     def waiting_since(self) -> float | None:
@@ -114,32 +125,40 @@ class Notifications:
     def _channel(self, name: str) -> bytes:
         return (self._appl_channel + name).encode("utf-8", "surrogateescape")
 
-    async def watch(self, report: Callable[[Notices], None]) -> None:
-        """Report notifications of all connections until cancelled; the first error of any ends it."""
-        problems: list[StoreError] = []
+    async def watch(self, report: Callable[[Notices], None], *beside: Callable[[], Awaitable[None]]) -> None:
+        """Report notifications of all connections until cancelled. The first error of any ends it, or of what goes on
+        beside it; it is raised here and to those who wait for what would have been heard."""
 
-        async def listen(connection: Connection) -> None:
-            while not problems:
-                try:
-                    messages = await connection.receive()
-                except StoreRefusedError:
-                    # A user who may not subscribe; open() has sent it, and here is the answer. Poll, then.
-                    self.on = False
-                    self._confirmed.set()
-                    self._heard_from(connection)
-                except StoreError as problem:
-                    # Kept, and raised below: the nursery would wrap it in a group.
-                    problems.append(problem)
-                    nursery.cancel_scope.cancel()
-                else:
-                    self._take(messages, report)
-                    if any(message[-2] == _PROBE_CHANNEL for message in messages):
-                        self._heard_from(connection)
+        async def run(task: Callable[[], Awaitable[None]]) -> None:
+            try:
+                await task()
+            except StoreError as problem:
+                # Kept, and raised below: the nursery would wrap it in a group.
+                self._problems.append(problem)
+                self._confirmed.set()
+                self._answered.set()
+                nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
             for connection in self._connections.values():
-                nursery.start_soon(listen, connection)
-        raise problems[0]
+                nursery.start_soon(run, partial(self._listen, connection, report))
+            for task in beside:
+                nursery.start_soon(run, task)
+        raise self._problems[0]
+
+    async def _listen(self, connection: Connection, report: Callable[[Notices], None]) -> None:
+        while not self._problems:
+            try:
+                messages = await connection.receive()
+            except StoreRefusedError:
+                # A user who may not subscribe; open() has sent it, and here is the answer. Poll, then.
+                self.on = False
+                self._confirmed.set()
+                self._heard_from(connection)
+            else:
+                self._take(messages, report)
+                if any(message[-2] == _PROBE_CHANNEL for message in messages):
+                    self._heard_from(connection)
 
     def _heard_from(self, connection: Connection) -> None:
         self._unanswered.discard(connection)
