@@ -132,7 +132,7 @@ class Store(Protocol):
 
     async def probe(self) -> None:
         """A round trip on every connection, those for notifications among them; a refusal is an answer, too. ``watch``
-        must be running in another task meanwhile."""
+        must be running in another task meanwhile; it fails where others find another server by now."""
 
     async def config_initialized(self) -> str | None:
         """CONFIG_DB_INITIALIZED, or None where the key does not exist."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import trio
 
+from portsyncd.backends.addresses import Address
 from portsyncd.backends.base import Notices
 from portsyncd.backends.connection import Access, RedisConnection, ScriptUnknownError
 from portsyncd.backends.notifications import Notifications
@@ -40,6 +41,8 @@ class RedisStore:
         self._state_prefix = f"{schema.STATE_PORT_TABLE}{databases[schema.STATE_DB].separator}"
         self._config_prefix = f"{schema.CONFIG_PORT_TABLE}{databases[schema.CONFIG_DB].separator}"
         self._connections = {name: make(database) for name, database in databases.items()}
+        over_tcp = {each.endpoint: each for each in databases.values() if not each.endpoint.unix_socket}
+        self._addresses = {endpoint: Address(database, make) for endpoint, database in over_tcp.items()}
         self._appl = self._connections[schema.APPL_DB]
         self._config = self._connections[schema.CONFIG_DB]
         self._state = self._connections[schema.STATE_DB]
@@ -50,8 +53,11 @@ class RedisStore:
 
     async def open(self) -> None:
         """Connect and authenticate every database, and subscribe to what is watched always."""
-        for connection in self._connections.values():
+        unknown = dict(self._addresses)
+        for name, connection in self._connections.items():
             await connection.open()
+            if (address := unknown.pop(self._databases[name].endpoint, None)) is not None:
+                await address.learn(connection)
         await self._notifications.open()
 
     def close(self) -> None:
@@ -73,7 +79,9 @@ class RedisStore:
 
     async def probe(self) -> None:
         """A round trip on every connection, those for notifications among them; all at once, since a Redis that is slow
-        is not dead."""
+        is not dead. That an address was taken is ``watch``'s to find: to connect may take long, and is no fault then."""
+        for address in self._addresses.values():
+            address.look()
         problems: list[StoreError] = []
 
         async def ask(question: Callable[[], Awaitable[object]]) -> None:
@@ -236,8 +244,8 @@ class RedisStore:
         await self._notifications.wait_for_ports(names)
 
     async def watch(self, report: Callable[[Notices], None]) -> None:
-        """Report notifications as they come, until cancelled."""
-        await self._notifications.watch(report)
+        """Report notifications as they come, until cancelled. After a probe, find out who is at the addresses."""
+        await self._notifications.watch(report, *(address.watch for address in self._addresses.values()))
 
 
 class _Script:

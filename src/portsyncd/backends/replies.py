@@ -105,6 +105,7 @@ _JUDGES: Final[Mapping[str | bytes | int, Callable[[Any], bool]]] = MappingProxy
         "HGET": _is_text_or_nothing,
         "HGETALL": _is_pairs,
         "HSET": _is_number,
+        "INFO": _is_text,
         "KEYS": _is_texts,
         "PING": _is_text,
         "SCAN": _is_page,

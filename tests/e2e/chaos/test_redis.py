@@ -10,6 +10,7 @@ import pytest
 
 from portsyncd.testing import burst
 from portsyncd.testing.firewall import dropping
+from portsyncd.testing.forwarder import Forwarder
 from portsyncd.testing.netns import NetworkNamespace
 from portsyncd.testing.redis_server import RedisServer
 from portsyncd.testing.switch import Switch
@@ -208,4 +209,27 @@ def test_an_idle_subscriber_whose_path_is_gone_is_found_and_made_anew(tcp_switch
         detected = seconds_until_told(switch, COMPLAINT, began)
         # The path itself stays as it is: nothing has to heal for a new connection.
         measure("the subscriber's packets dropped (TCP)", detected=detected, recovered=seconds_until_well(switch))
+        assert_goes_on(switch)
+
+
+def test_an_address_is_taken_by_another_server_and_the_former_goes_on(
+    make_switch: SwitchMaker, measure: Measure
+) -> None:
+    switch = make_switch(
+        config={"database": {"unix_socket_path": "", "redis_host": "127.0.0.1", "redis_port": TCP_PORT}}
+    )
+    with switch.namespace.enter():
+        forwarder = Forwarder(switch.redis.socket_path, TCP_PORT)
+    with forwarder:
+        switch.bring_up(PORTS)
+        switch.redis.save()
+        began = now()
+        switch.redis.supersede()
+        change(switch)
+        detected = seconds_until_told(switch, COMPLAINT, began)
+        measure(
+            "Redis' address (TCP) taken by another server, the former goes on",
+            detected=detected,
+            recovered=seconds_until_well(switch),
+        )
         assert_goes_on(switch)
