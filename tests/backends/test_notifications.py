@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from portsyncd.backends.base import Notices
-from portsyncd.backends.connection import Access
+from portsyncd.backends.connection import Access, RedisConnection
 from portsyncd.backends.notifications import Notifications
 from portsyncd.errors import StoreUnavailableError
 from portsyncd.testing.redis_server import RedisServer
@@ -46,7 +46,9 @@ def notifications(
         schema.APPL_DB: database(schema.APPL_DB, appl),
         schema.CONFIG_DB: database(schema.CONFIG_DB, config or appl),
     }
-    return Notifications(databases, access, "PORT_TABLE:", prefix)
+    return Notifications(
+        databases, lambda database: RedisConnection(database, access), "PORT_TABLE:", prefix, timeout=access.timeout
+    )
 
 
 @asynccontextmanager

@@ -78,12 +78,12 @@ async def session(endpoint: Endpoint, config: Endpoint | None = None) -> AsyncIt
             store.close()
 
 
-def connections(store: RedisStore) -> dict[str, RedisConnection]:
+def connections(store: RedisStore) -> dict[str, Any]:
     (subscriber,) = store._notifications._connections.values()
     return {**store._connections, "notifications": subscriber}
 
 
-def port_of(connection: RedisConnection) -> int:
+def port_of(connection: Any) -> int:
     return int(connection._socket().getsockname()[1])
 
 
