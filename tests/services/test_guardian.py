@@ -403,6 +403,22 @@ async def test_an_unreachable_redis_and_a_port_that_waits_are_no_stall(autojump_
         assert switch.cancelled == []
 
 
+async def test_a_request_that_redis_has_yet_to_answer_is_no_stall(autojump_clock: MockClock) -> None:
+    # With a deadline of 2 s, longer than a standstill may last.
+    switch = GuardedSwitch(Settings(check_interval=0.1, max_stall=1.0, kinds=frozenset({Kind.STALL})))
+    async with guarded(switch):
+        for offset in range(10):
+            await trio.sleep(5 + 0.1 * offset)
+            switch.redis.pause()
+            switch.change()
+            await trio.sleep(1.6)
+            switch.redis.resume()
+        await trio.sleep(5)
+        assert switch.is_true()
+        assert switch.cancelled == []
+        assert switch.writer.statistics().sessions == 1
+
+
 # ---- what it must not do
 
 

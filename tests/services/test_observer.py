@@ -51,7 +51,10 @@ class _HangingStore(FakeStore):
         self._deadline = deadline
 
     async def write_ports(self, writes: Sequence[PortWrite]) -> list[bool]:
-        if self._hanging.now:
+        if self._hanging.now and self._deadline == inf:
+            # Not in a request: of those Redis has yet to answer.
+            await self._hanging.freed.wait()
+        elif self._hanging.now:
             state: Any = self._state
             with state._edge(self._deadline):
                 await state._wait(self._hanging.freed.wait)
@@ -217,19 +220,38 @@ async def test_writes_that_hang_for_ever_are_a_stall_whether_anybody_asks_or_not
 
 async def test_what_waits_in_the_mailbox_stalls_too(autojump_clock: MockClock) -> None:
     switch = ObservedSwitch()
+    hanging = Hanging(switch, deadline=inf)
     async with observed(switch):
-        switch.writer._make_store = lambda: FakeStore(switch.redis, timeout=inf)
+        hanging.now = True
+        switch.change()
+        await trio.sleep(2)
+        switch.change()
+        assert await switch.statuses(30) == ["healthy", "unhealthy"]
+        assert "stall" in switch.failing()
+        assert switch.observer.health().checks["mailbox"].details["depth"] == len(PORTS)
+
+
+async def test_a_request_that_redis_has_yet_to_answer_is_no_stall_however_long_it_may_take(
+    autojump_clock: MockClock,
+) -> None:
+    switch = ObservedSwitch()
+    async with observed(switch):
+        switch.writer._make_store = lambda: FakeStore(switch.redis, timeout=60.0)
         switch.redis.restart(empty=True)
         switch.redis.start()
         switch.load_config(PORTS)
         await trio.sleep(5)
-        # The next look is never answered.
+        assert switch.redis.pop()
+        await trio.sleep(5)
+        # The next look is not answered.
         switch.redis.pause()
         await trio.sleep(2)
         switch.change()
-        assert await switch.statuses(30) == ["healthy", "unhealthy"]
-        assert switch.failing() == {"stall"}
-        assert switch.observer.health().checks["mailbox"].details["depth"] == len(PORTS)
+        assert await switch.statuses(50) == ["healthy", "degraded"]
+        assert switch.failing() == {"redis"}
+        assert "it has not answered for 5" in switch.observer.health().checks["redis"].reason
+        switch.redis.resume()
+        assert await switch.statuses(30) == ["degraded", "healthy"]
 
 
 async def test_writes_that_hang_until_their_deadline_are_failures(autojump_clock: MockClock) -> None:

@@ -311,19 +311,20 @@ class Observer:
         now, reader, writer, inbox = look.now, look.reader, look.writer, look.inbox
         synced = self._writer.first_sync.is_set()
         ports, held = self._count_ports(look)
-        too_few = writer.connected and synced and self._thresholds.is_short(ports, held)
+        connected, problem = self._redis(look)
+        too_few = connected and synced and self._thresholds.is_short(ports, held)
         waiting, stalled = self._standstill.seconds(now, writer, inbox, synced=synced)
         latencies, writes, failed, losses = self._count_recent(look)
         latency = quantile(writer.latencies[-latencies:], 0.99) if latencies else 0.0
         awaited, pending = self._name_waiting(look)
         return Report(
-            redis_connected=writer.connected,
-            redis_problem=writer.problem,
-            redis_away=self._redis_away.seconds(now, not writer.connected),
+            redis_connected=connected,
+            redis_problem=problem,
+            redis_away=self._redis_away.seconds(now, not connected),
             netlink_connected=reader.listening,
             netlink_away=self._netlink_away.seconds(now, not reader.listening),
             synced=synced,
-            unsynced=self._unsynced.seconds(now, writer.connected and reader.listening and not synced),
+            unsynced=self._unsynced.seconds(now, connected and reader.listening and not synced),
             in_sync=writer.in_sync,
             certified_age=None if writer.certified_sync_at is None else now - writer.certified_sync_at,
             uncertified=self._uncertified.seconds(now, self._is_uncertified(reader)),
@@ -350,6 +351,14 @@ class Observer:
             reconciliation=look.reconciliation,
             guard=self._report_guard(look.guardian),
         )
+
+    def _redis(self, look: _Look) -> tuple[bool, str]:
+        """Whether it can be used, and why not. One that leaves a request unanswered for as long as a standstill may last is as
+        good as away, though the writer still waits for it."""
+        writer, since = look.writer, look.writer.waiting_since
+        if writer.connected and since is not None and look.now - since >= self._thresholds.max_stall_seconds:
+            return False, f"it has not answered for {look.now - since:.0f} s"
+        return writer.connected, writer.problem
 
     def _count_ports(self, look: _Look) -> tuple[int, int]:
         """Publishable ports, and those that Redis holds."""

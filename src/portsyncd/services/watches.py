@@ -37,7 +37,8 @@ class Stretch:
 class Standstill:
     """For how long the writer has not moved although Redis answers: one measure for the verdict and for what heals it.
 
-    An unreachable Redis and a port that waits for its APPL_DB entry are no standstill.
+    An unreachable Redis and a port that waits for its APPL_DB entry are no standstill. Nor is a request that Redis has yet to
+    answer: the writer has a deadline for it, which may be longer than a standstill may last.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,8 @@ class Standstill:
         """How many changes wait, and for how many seconds none of them has moved. synced: the first sync has ended."""
         waiting = inbox.depth + writer.events_in_flight or int(synced and not writer.in_sync)
         moved = (writer.round_trips, writer.events_processed, writer.events_failed, writer.sessions)
-        return waiting, self._stretch.seconds(now, writer.connected and waiting > 0, moved)
+        its_turn = writer.connected and writer.waiting_since is None
+        return waiting, self._stretch.seconds(now, its_turn and waiting > 0, moved)
 
 
 class EventPath:
@@ -63,8 +65,8 @@ class EventPath:
     def stood(
         self, now: float, reader: ReaderStatistics, writer: WriterStatistics, inbox: InboxStatistics, *, synced: bool
     ) -> float:
-        """Seconds; 0 while they move, while there are none, and while it is Redis' turn to answer, for which the writer has
-        a deadline. synced: the first sync has ended."""
+        """Seconds; 0 while they move, while there are none, and while it is Redis' turn to answer. synced: the first sync has
+        ended."""
         late = now - self._looked_at > _LATE_SECONDS
         if late and not self._was_late:
             # The process was stopped, or the loop blocked: nothing is known of the time between. Once; a loop that always
@@ -72,8 +74,6 @@ class EventPath:
             self._standstill, self._unread = Standstill(), Stretch()
         self._looked_at, self._was_late = now, late
         _, stalled = self._standstill.seconds(now, writer, inbox, synced=synced)
-        if writer.waiting_since is not None:
-            stalled = 0.0
         return max(stalled, self._unread.seconds(now, reader.has_events, reader.progress))
 
 
