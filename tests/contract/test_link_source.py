@@ -434,6 +434,15 @@ async def test_a_link_that_does_not_exist_is_none(world: World, source: LinkSour
     assert await source.ask([target]) == [None]
 
 
+@pytest.mark.parametrize("length", [16, 70_000])
+async def test_a_name_of_any_length_may_be_asked_for(world: World, source: LinkSource, length: int) -> None:
+    # As Redis may hold it. The first 15 bytes of each are another link's name.
+    world.kernel.add_port("Ethernet0123456")
+    names = [f"Ethernet0123456{number:0{length - 15}}" for number in range(10)]
+    assert await source.ask([*names, "Ethernet0123456"]) != [None] * 11
+    assert await source.ask(names) == [None] * 10
+
+
 async def test_many_questions_are_answered_in_their_order(world: World, source: LinkSource) -> None:
     for number in range(MANY):
         world.kernel.add(f"Ethernet{number}", "ifb")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from portsyncd.wire.netlink import decode, dump_request, link_request, noop_request, set_down_request
+from portsyncd.wire.netlink import IFNAMSIZ, decode, dump_request, link_request, noop_request, set_down_request
 
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
 NOOP, NEWLINK, GETLINK = 1, 16, 18
@@ -47,7 +47,10 @@ def test_a_dump_asks_for_all_links_without_statistics(sequence: int) -> None:
     assert (message["family"], message["index"], message["change"]) == (0, 0, 0)
 
 
-@given(sequences, st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=15))
+names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=15)
+
+
+@given(sequences, names.filter(lambda name: len(name.encode()) < IFNAMSIZ))
 def test_a_question_by_name(sequence: int, name: str) -> None:
     request = link_request(sequence, name)
     assert request == written(GETLINK, REQUEST, sequence, attributes=[("IFLA_IFNAME", name)])
@@ -58,6 +61,11 @@ def test_a_question_by_name(sequence: int, name: str) -> None:
 def test_a_question_for_a_name_with_odd_bytes() -> None:
     name = b"Ethernet\xff".decode("utf-8", "surrogateescape")
     assert b"Ethernet\xff\0" in link_request(1, name)
+
+
+@pytest.mark.parametrize("length", [16, 17, 70_000])
+def test_of_a_name_that_is_too_long_only_so_much_is_sent_that_the_kernel_sees_it(length: int) -> None:
+    assert read(link_request(1, "E" * length)).get_attr("IFLA_IFNAME") == "E" * IFNAMSIZ
 
 
 @given(sequences, ifindexes)

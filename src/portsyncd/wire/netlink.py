@@ -279,10 +279,11 @@ def dump_request(sequence: int) -> bytes:
 
 
 def link_request(sequence: int, target: str | int) -> bytes:
-    """RTM_GETLINK for one link, by name or by ifindex. The kernel looks a name up among altnames too."""
+    """RTM_GETLINK for one link, by name or by ifindex. The kernel looks a name up among altnames too, and refuses one that is
+    too long (``is_absence``): of such a one, whatever its length, only so much is sent that it is."""
     if isinstance(target, int):
         return _request(RTM_GETLINK, 0, sequence, ifindex=target)
-    name = target.encode("utf-8", "surrogateescape") + b"\0"
+    name = target.encode("utf-8", "surrogateescape")[:IFNAMSIZ] + b"\0"
     return _request(RTM_GETLINK, 0, sequence, attributes=((_IFLA_IFNAME, name),))
 
 
