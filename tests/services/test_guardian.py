@@ -499,6 +499,19 @@ async def test_a_round_that_is_much_too_late_is_left_out(
         assert switch.guardian.statistics().checks == checks + (1 if left_out else 2)
 
 
+async def test_a_loop_that_always_blocks_is_looked_after_all_the_same(autojump_clock: MockClock) -> None:
+    switch = GuardedSwitch(Settings(reconcile_interval=60.0))
+    async with guarded(switch):
+        checks = switch.guardian.statistics().checks
+        switch.state_db.delete(f"PORT_TABLE|{PORTS[0]}")
+        for _ in range(50):
+            await trio.sleep(0.1)
+            autojump_clock.jump(5.0)
+        assert switch.guardian.statistics().checks >= checks + 10
+        assert switch.is_true()
+        assert switch.counts() == {Kind.RECONCILE: 1}
+
+
 async def test_a_check_that_fails_is_told_once_and_delays_no_other(autojump_clock: MockClock, log: list[Any]) -> None:
     switch = GuardedSwitch()
     async with guarded(switch):

@@ -190,10 +190,13 @@ class Guardian:
 
     async def _repeat(self, checks: Sequence[Check], interval: float) -> None:
         due = trio.current_time()
+        left_out = False
         while True:
             # Much too late, nobody ran: the process was stopped, or the loop blocked. What seems to be stuck may have moved on.
-            if trio.current_time() - due < LATE_SECONDS:
-                # What came in while it was stopped for less is read first.
+            # One round, no more: a loop that always blocks is looked after, too.
+            left_out = trio.current_time() - due >= LATE_SECONDS and not left_out
+            if not left_out:
+                # What came in meanwhile is read first.
                 await trio.lowlevel.checkpoint()
                 await self._carry_out(checks)
             due = trio.current_time() + interval
