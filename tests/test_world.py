@@ -1,5 +1,6 @@
 """The machine that the daemon runs on: what is not a backend's own matter."""
 
+import errno
 import json
 import os
 from contextlib import closing
@@ -50,6 +51,18 @@ async def test_the_room_that_is_left_is_that_of_the_disk_before_the_folders_are_
         assert space.size == status.f_blocks * status.f_frsize
         # Others write, too.
         assert abs(space.free - status.f_bavail * status.f_frsize) < 1 << 30
+
+
+async def test_a_disk_that_cannot_be_asked_is_left_out(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = Path.exists
+
+    def exists(path: Path) -> bool:
+        if path == Path(config.warm_restart.state_file):
+            raise OSError(errno.ENOTCONN, "its server is gone")
+        return ask(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    assert (await Machine(config).disks()).keys() == {"history"}
 
 
 async def test_an_export_makes_its_metrics_once(config: Config) -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple
@@ -189,10 +190,12 @@ class Machine:
     def _disks(self) -> dict[str, Space]:
         spaces = {}
         for what, path in self._kept.items():
-            # What is kept makes its folders when it is first written.
-            there = next(folder for folder in (path, *path.parents) if folder.exists())
-            status = os.statvfs(there)
-            spaces[what] = Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
+            # A disk that fails says nothing of another one.
+            with suppress(OSError):
+                # What is kept makes its folders when it is first written.
+                there = next(folder for folder in (path, *path.parents) if folder.exists())
+                status = os.statvfs(there)
+                spaces[what] = Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
         return spaces
 
     def loop_watch(self, limit: float) -> LoopWatch:
