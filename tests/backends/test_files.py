@@ -3,10 +3,13 @@
 import json
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
+import trio
 import trio.testing
+from trio.testing import MockClock
 
 from portsyncd.backends import files
 from portsyncd.backends.files import OldLinksFile, Place
@@ -142,3 +145,52 @@ async def test_reading_and_writing_let_others_run(tmp_path: Path) -> None:
         await store.save(OLD)
     with trio.testing.assert_checkpoints():
         await store.load()
+
+
+class Hanging:
+    """A disk that answers nobody until it is freed. asked: somebody has asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked, self.freed = threading.Event(), threading.Event()
+        monkeypatch.setattr(files, "here", self._here)
+
+    def _here(self) -> Place:
+        self.asked.set()
+        self.freed.wait()
+        return Place("this boot", 1)
+
+
+async def test_a_disk_that_hangs_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
+) -> None:
+    store, disk, loaded = OldLinksFile(tmp_path), Hanging(monkeypatch), []
+
+    async def save() -> None:
+        with pytest.raises(FileError, match="did not answer within 2 s"):
+            await store.save(OLD)
+
+    async def load() -> None:
+        loaded.append(await store.load())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(save)
+        await trio.to_thread.run_sync(disk.asked.wait)
+        mock_clock.jump(2.0)
+    async with trio.open_nursery() as nursery:
+        # The thread is still at it: this one waits for its turn.
+        nursery.start_soon(load)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(2.0)
+    disk.freed.set()
+    await load()
+    assert loaded == [None, OLD]
+
+
+async def test_who_is_told_to_stop_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, disk = OldLinksFile(tmp_path), Hanging(monkeypatch)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.save, OLD)
+        await trio.to_thread.run_sync(disk.asked.wait)
+        nursery.cancel_scope.cancel()
+    assert not kept(tmp_path).exists()
+    disk.freed.set()

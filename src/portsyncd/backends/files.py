@@ -21,6 +21,8 @@ _FILE_MODE: Final = 0o640
 # A hundred thousand ifindexes make 1 MB.
 _MAX_BYTES: Final = 16 << 20
 _LARGEST_IFINDEX: Final = 2**31 - 1
+# Every session with Redis waits for this file: where its folder hangs, the port sync goes on without it.
+_ANSWER_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,20 @@ def open_new(path: Path, mode: int) -> BinaryIO:
 
 
 class OldLinksFile:
-    """See ``backends.base.OldLinksStore``; one small JSON file, replaced as a whole."""
+    """See ``backends.base.OldLinksStore``; one small JSON file, replaced as a whole.
+
+    One that is loading or saving lets others wait their turn; a save that is given up is finished by its thread.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "old_links.json"
+        self._one_at_a_time = trio.CapacityLimiter(1)
 
     async def load(self) -> OldLinks | None:
-        """What was kept in this boot and network namespace; None when nothing usable was."""
-        return await trio.to_thread.run_sync(self._load)
+        """What was kept in this boot and network namespace; None when nothing usable was, or it is not to be had in time."""
+        with trio.move_on_after(_ANSWER_SECONDS):
+            return await trio.to_thread.run_sync(self._load, limiter=self._one_at_a_time, abandon_on_cancel=True)
+        return None
 
     def _load(self) -> OldLinks | None:
         try:
@@ -79,7 +87,10 @@ class OldLinksFile:
 
     async def save(self, old: OldLinks) -> None:
         """Keep this instead. Raises ``FileError``."""
-        await trio.to_thread.run_sync(self._save, old)
+        with trio.move_on_after(_ANSWER_SECONDS) as waiting:
+            await trio.to_thread.run_sync(self._save, old, limiter=self._one_at_a_time, abandon_on_cancel=True)
+        if waiting.cancelled_caught:
+            raise FileError(f"could not write {self._path}: the disk did not answer within {_ANSWER_SECONDS:g} s")
 
     def _save(self, old: OldLinks) -> None:
         # Another process may write the same file (a second start by mistake); each replaces it as a whole.
