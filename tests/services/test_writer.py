@@ -213,6 +213,22 @@ async def test_a_port_that_leaves_config_db_is_awaited_no_longer(autojump_clock:
         assert switch.has_marker("PortInitDone")
 
 
+async def test_a_port_that_leaves_kernel_and_config_db_is_forgotten(autojump_clock: MockClock) -> None:
+    switch = FakeSwitch()
+    cold(switch)
+    async with running(switch):
+        switch.redis.pop()
+        switch.add_ports(["Ethernet0", "Ethernet4"])
+        await switch.settle()
+        switch.kernel.delete("Ethernet0")
+        switch.kernel.delete("Ethernet4")
+        await switch.settle()
+        assert dict(switch.writer.sync.port_counters()).keys() == {"Ethernet0", "Ethernet4"}
+        switch.config_db.delete("PORT|Ethernet4")
+        await switch.settle()
+        assert dict(switch.writer.sync.port_counters()).keys() == {"Ethernet0"}
+
+
 @pytest.mark.parametrize("notify", [True, False])
 async def test_a_config_db_that_is_loaded_anew_has_not_lost_its_ports(autojump_clock: MockClock, notify: bool) -> None:
     switch = FakeSwitch(notify=notify)

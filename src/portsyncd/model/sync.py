@@ -262,6 +262,10 @@ class PortSync:
             del self._expected[name]
             self._unready.discard(name)
             self._linkless.pop(name, None)
+            port = self.ports.get(name)
+            if port is not None and port.owed() is None:
+                # Perhaps it was known for that alone.
+                self._consider(name, port)
 
     def release(self) -> list[Awaited]:
         """The operator says that PortInitDone shall wait no longer. Returns what it waited for."""
