@@ -216,7 +216,8 @@ class Daemon:
 
         def stood() -> float:
             now, synced = trio.current_time(), writer.first_sync.is_set()
-            return path.stood(now, reader.statistics(), writer.statistics(), inbox.statistics(), synced=synced)
+            found = path.stood(now, reader.statistics(), writer.statistics(), inbox.statistics(), synced=synced)
+            return max(found.stalled, found.unread)
 
         return Notifier(
             manager,

@@ -280,6 +280,33 @@ async def test_a_storm_that_never_ends_is_no_stall(autojump_clock: MockClock) ->
             await trio.sleep(0.01)
 
 
+async def test_events_that_nobody_reads_are_a_stall(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    switch = ObservedSwitch()
+    async with observed(switch) as observer:
+        source, freed = switch.reader._source, trio.Event()
+        assert isinstance(source, FakeLinkSource)
+        dump = source.dump
+
+        async def hang(handle: Callable[[Sequence[LinkMessage]], None]) -> bool:
+            await freed.wait()
+            return await dump(handle)
+
+        monkeypatch.setattr(source, "dump", hang)
+        switch.reader.request_resync("test")
+        await trio.sleep(1)
+        switch.change()
+        await trio.sleep(5)
+        # Nothing is known of a time in which nobody looked.
+        autojump_clock.jump(60)
+        await trio.sleep(6)
+        assert observer.health().status == "healthy"
+        assert await switch.statuses(30) == ["healthy", "unhealthy"]
+        assert switch.failing() == {"stall"}
+        freed.set()
+        await trio.sleep(1)
+        assert observer.health().status == "healthy"
+
+
 async def test_a_write_that_no_event_asked_for_stalls_too(autojump_clock: MockClock) -> None:
     switch = ObservedSwitch()
     hanging = Hanging(switch, deadline=inf)

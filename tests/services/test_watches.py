@@ -72,7 +72,8 @@ class Path:
         writer = replace(switch.writer.statistics(), **{"connected": True, "in_sync": True, **seen.get("writer", {})})
         reader = replace(switch.reader.statistics(), **seen.get("reader", {}))
         inbox = replace(switch.inbox.statistics(), **seen.get("inbox", {}))
-        return self._path.stood(now, reader, writer, inbox, synced=True)
+        found = self._path.stood(now, reader, writer, inbox, synced=True)
+        return max(found.stalled, found.unread)
 
 
 def test_growth_is_that_of_the_last_while() -> None:

@@ -164,13 +164,21 @@ def _sync(report: Report, _: Thresholds) -> Check:
 
 
 def _stall(report: Report, thresholds: Thresholds) -> Check:
-    """Unhealthy when what waits has not moved for ``max_stall_seconds`` although Redis answers."""
+    """Unhealthy when what waits has not moved for ``max_stall_seconds`` although Redis answers, or the kernel has had
+    events for so long that nobody reads."""
     verdict = _FINE
     if report.stalled >= thresholds.max_stall_seconds:
         verdict = _unhealthy(
             f"Nothing has been written for {span(report.stalled)} although Redis answers; {report.waiting} changes wait."
         )
-    return Check(*verdict, {"waiting": report.waiting, "stalled_seconds": round(report.stalled, 1)})
+    elif report.unread >= thresholds.max_stall_seconds:
+        verdict = _unhealthy(f"The kernel has had link events for {span(report.unread)} that nobody reads.")
+    details = {
+        "waiting": report.waiting,
+        "stalled_seconds": round(report.stalled, 1),
+        "unread_seconds": round(report.unread, 1),
+    }
+    return Check(*verdict, details)
 
 
 def _mailbox(report: Report, _: Thresholds) -> Check:

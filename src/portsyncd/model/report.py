@@ -120,7 +120,8 @@ class Report:
     prove it again, and no full read succeeded.
 
     waiting: changes that wait, in the mailbox or with the writer. stalled: how long none of them has moved
-    although Redis answers. queue_depth, queue_bound: of the mailbox, in ports.
+    although Redis answers. unread: how long the kernel has had events that nobody reads. queue_depth, queue_bound: of
+    the mailbox, in ports.
 
     events, latency: how many recent events there were, and the seconds that 99 of 100 took at most; slow: how long that
     has been too long (see ``Thresholds.is_slow`` and ``SLOW_SECONDS``). writes, failed_writes, losses: recent port
@@ -148,6 +149,7 @@ class Report:
     uncertified: float = 0.0
     waiting: int = 0
     stalled: float = 0.0
+    unread: float = 0.0
     queue_depth: int = 0
     queue_bound: int = 100_000
     events: int = 0

@@ -39,7 +39,7 @@ from portsyncd.services.keeper import KeeperStatistics
 from portsyncd.services.reader import RECONCILE, Reader, ReaderStatistics
 from portsyncd.services.recorder import Observation, RecorderStatistics
 from portsyncd.services.supervisor import ChildState, ChildStatistics, SupervisorStatistics
-from portsyncd.services.watches import Calendar, Growth, Standstill, Stretch
+from portsyncd.services.watches import Calendar, EventPath, Growth, Stretch
 from portsyncd.services.writer import Writer, WriterStatistics
 
 log = get_logger()
@@ -155,7 +155,7 @@ class Observer:
         self._verdicts: dict[str, Status] = {}
         now = self._born = self._since = clock()
         self._redis_away, self._netlink_away, self._unsynced = Stretch(), Stretch(), Stretch()
-        self._standstill, self._uncertified, self._behind = Standstill(), Stretch(), Stretch()
+        self._path, self._uncertified, self._behind = EventPath(), Stretch(), Stretch()
         self._closed, self._slow = Stretch(), Stretch()
         # For how long events have been slow, and when they last were.
         self._slow_for, self._slow_at = 0.0, now
@@ -313,7 +313,7 @@ class Observer:
         ports, held = self._count_ports(look)
         connected, problem = self._redis(look)
         too_few = connected and synced and self._thresholds.is_short(ports, held)
-        waiting, stalled = self._standstill.seconds(now, writer, inbox, synced=synced)
+        stood = self._path.stood(now, reader, writer, inbox, synced=synced)
         latencies, writes, failed, losses = self._count_recent(look)
         latency = quantile(writer.latencies[-latencies:], 0.99) if latencies else 0.0
         awaited, pending = self._name_waiting(look)
@@ -328,8 +328,9 @@ class Observer:
             in_sync=writer.in_sync,
             certified_age=None if writer.certified_sync_at is None else now - writer.certified_sync_at,
             uncertified=self._uncertified.seconds(now, self._is_uncertified(reader)),
-            waiting=waiting,
-            stalled=stalled,
+            waiting=stood.waiting,
+            stalled=stood.stalled,
+            unread=stood.unread,
             queue_depth=inbox.depth,
             queue_bound=inbox.bound,
             events=latencies,

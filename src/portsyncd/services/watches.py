@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
+from typing import NamedTuple
 
 from portsyncd.services.inbox import InboxStatistics
 from portsyncd.services.reader import ReaderStatistics
@@ -54,8 +55,18 @@ class Standstill:
         return waiting, self._stretch.seconds(now, its_turn and waiting > 0, moved)
 
 
+class Stood(NamedTuple):
+    """What waits with the writer, and for how many seconds none of it has moved; for how many the kernel has had events that
+    nobody read."""
+
+    waiting: int
+    stalled: float
+    unread: float
+
+
 class EventPath:
-    """For how long events have not moved, in the kernel's socket or with the writer: what systemd's watchdog goes by."""
+    """For how long events have not moved, in the kernel's socket or with the writer: what the verdict of /health and systemd's
+    watchdog go by."""
 
     def __init__(self) -> None:
         self._standstill, self._unread = Standstill(), Stretch()
@@ -64,8 +75,8 @@ class EventPath:
 
     def stood(
         self, now: float, reader: ReaderStatistics, writer: WriterStatistics, inbox: InboxStatistics, *, synced: bool
-    ) -> float:
-        """Seconds; 0 while they move, while there are none, and while it is Redis' turn to answer. synced: the first sync has
+    ) -> Stood:
+        """0 seconds while they move, while there are none, and while it is Redis' turn to answer. synced: the first sync has
         ended."""
         late = now - self._looked_at > _LATE_SECONDS
         if late and not self._was_late:
@@ -73,8 +84,8 @@ class EventPath:
             # blocks is no excuse.
             self._standstill, self._unread = Standstill(), Stretch()
         self._looked_at, self._was_late = now, late
-        _, stalled = self._standstill.seconds(now, writer, inbox, synced=synced)
-        return max(stalled, self._unread.seconds(now, reader.has_events, reader.progress))
+        waiting, stalled = self._standstill.seconds(now, writer, inbox, synced=synced)
+        return Stood(waiting, stalled, self._unread.seconds(now, reader.has_events, reader.progress))
 
 
 class Growth:
