@@ -74,6 +74,29 @@ async def test_what_others_did_is_put_right_and_told_once(autojump_clock: MockCl
         assert switch.writer.reconciliation.finished_at == trio.current_time()
 
 
+async def test_of_what_others_wrote_a_line_of_the_log_shows_the_beginning(
+    autojump_clock: MockClock, log: list[Any]
+) -> None:
+    switch, endless = loaded(), "x" * 100_000
+    async with running(switch):
+        await switch.bring_up(PORTS)
+        for _ in range(3):
+            switch.state_db.hset("PORT_TABLE|Ethernet0", {"mtu": endless})
+            switch.state_db.hset(f"PORT_TABLE|Ethernet{endless}", {"state": endless})
+            await run_once(switch)
+        await trio.sleep(60)
+        switch.state_db.delete(f"PORT_TABLE|Ethernet{endless}")
+        switch.kernel.set("Ethernet0", mtu=1400)
+        await run_once(switch)
+        lines = [
+            *said(log, "Redis differed"),
+            *said(log, "an entry comes back wrong"),
+            *said(log, "no longer contested"),
+        ]
+        assert len(lines) == 9
+        assert max(len(str(line)) for line in lines) < 1500
+
+
 async def test_a_key_of_another_type_is_replaced(autojump_clock: MockClock) -> None:
     switch = loaded()
     async with running(switch):

@@ -9,6 +9,7 @@ from typing import Final
 from portsyncd.logs import Announcer, get_logger
 from portsyncd.model.sync import PortSync
 from portsyncd.model.warm import InitialSync, Phase
+from portsyncd.model.words import cut
 
 log = get_logger()
 
@@ -59,17 +60,19 @@ class Bulletin:
         if findings is None:
             return
         for port, kind, held, wanted, cause, _ in findings.first:
-            log.warning("Redis differed", port=port, kind=kind.value, held=held, wanted=wanted, cause=cause)
+            # Redis may hold anything.
+            said = held and tuple(map(cut, held))
+            log.warning("Redis differed", port=cut(port), kind=kind.value, held=said, wanted=wanted, cause=cause)
         for contested in findings.contested:
             log.warning(
                 "an entry comes back wrong again and again: it is left as it is until the kernel has news of the port, or for "
                 "an hour",
-                port=contested.port,
+                port=cut(contested.port),
                 kind=contested.kind.value,
                 times=contested.times,
             )
         if findings.calmed:
-            log.info("no longer contested", ports=findings.calmed)
+            log.info("no longer contested", ports=tuple(map(cut, findings.calmed)))
         (log.info if findings.found else log.debug)(
             "Redis compared with the kernel" if findings.complete else "Redis compared in part: the session ended",
             differences=findings.found,
