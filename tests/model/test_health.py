@@ -113,7 +113,7 @@ CASES: list[tuple[str, Report, Status, str]] = [
     ("stall", Report(waiting=3, stalled=STALL - 1), HEALTHY, ""),
     ("stall", Report(waiting=3, stalled=STALL), UNHEALTHY, "3 changes"),
     ("stall", Report(unread=STALL - 1), HEALTHY, ""),
-    ("stall", Report(unread=STALL), UNHEALTHY, "events for 10 s that nobody reads"),
+    ("stall", Report(unread=STALL), UNHEALTHY, "Nobody has read for 10 s"),
     ("mailbox", Report(queue_depth=79, queue_bound=100), HEALTHY, ""),
     ("mailbox", Report(queue_depth=80, queue_bound=100), DEGRADED, "80 of 100"),
     ("latency", Report(events=512, latency=1.0, slow=SLOW_SECONDS - 1), HEALTHY, ""),

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import structlog
 import trio
 from trio.testing import MockClock
 
-from portsyncd.errors import StoreChangedError
+from portsyncd.errors import LinkSourceError, StoreChangedError
 from portsyncd.model.commands import PortWrite
 from portsyncd.model.healing import Kind
 from portsyncd.services.guardian import Settings
@@ -362,6 +362,46 @@ async def test_a_reader_that_does_not_read_is_begun_anew(autojump_clock: MockClo
         assert switch.counts() == {Kind.STALL: 1}
         assert switch.restarts() == {"reader": 1}
         assert "the kernel has events, and none has been read for 10 s" in switch.healed(Kind.STALL).what
+
+
+async def test_a_full_read_that_does_not_go_on_is_begun_anew(autojump_clock: MockClock) -> None:
+    switch = GuardedSwitch(only(Kind.STALL))
+    async with guarded(switch):
+        switch.kernel.set(PORTS[0], mtu=1400)
+        switch.deaf = True
+        switch.reader.request_resync("test")
+        await trio.sleep(1)
+        # All events have been read before; only this one read would tell.
+        assert not switch.reader.statistics().has_events
+        await trio.sleep(8)
+        assert switch.cancelled == []
+        switch.deaf = False
+        await switch.until(lambda: switch.cancelled, 4)
+        await switch.until(lambda: switch.healed(Kind.STALL).count, 2.5)
+        assert switch.restarts() == {"reader": 1}
+        assert not switch.reader.statistics().resyncing
+        assert "the links are not read on for 10 s" in switch.healed(Kind.STALL).what
+
+
+async def test_a_reader_that_cannot_be_begun_stands_not_still(autojump_clock: MockClock) -> None:
+    def fail() -> NoReturn:
+        raise LinkSourceError("no descriptor is left")
+
+    switch = GuardedSwitch(only(Kind.STALL))
+    async with guarded(switch):
+        switch.deaf = True
+        switch.reader.request_resync("test")
+        await trio.sleep(1)
+        make = switch.reader._make_source
+        switch.reader._make_source = fail
+        switch.supervisor.cancel_child("reader", "test")
+        switch.deaf = False
+        await trio.sleep(120)
+        assert switch.reader.statistics().resyncing
+        switch.reader._make_source = make
+        await trio.sleep(10)
+        assert switch.cancelled == []
+        assert switch.counts() == {}
 
 
 async def test_a_stall_that_stays_is_no_loop_of_healings_and_is_told_once(

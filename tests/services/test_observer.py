@@ -332,7 +332,7 @@ async def test_a_first_sync_that_does_not_end_is_unhealthy(autojump_clock: MockC
     switch.reader._make_source = lambda: Endless(switch.kernel, receive_buffer_bytes=1 << 20, prefixes=("Ethernet",))
     async with observed(switch, brought_up=False):
         assert await switch.statuses(100) == ["degraded", "unhealthy"]
-        assert switch.failing() == {"sync"}
+        assert switch.failing() == {"sync", "stall"}
 
 
 async def test_slow_events_degrade_when_they_last(autojump_clock: MockClock, log: list[Any]) -> None:

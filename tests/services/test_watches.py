@@ -33,6 +33,8 @@ def test_a_stretch_begins_anew_with_another_mark() -> None:
         ({"inbox": {"depth": 1}, "writer": {"waiting_since": 3.0}}, False),
         ({"reader": {"has_events": True}}, True),
         ({"reader": {"has_events": True}, "writer": {"connected": False}}, True),
+        ({"reader": {"resyncing": True, "listening": True}}, True),
+        ({"reader": {"resyncing": True, "listening": False}}, False),
     ],
 )
 async def test_events_stand_still_where_somebody_else_than_redis_could_move_them(

@@ -164,15 +164,15 @@ def _sync(report: Report, _: Thresholds) -> Check:
 
 
 def _stall(report: Report, thresholds: Thresholds) -> Check:
-    """Unhealthy when what waits has not moved for ``max_stall_seconds`` although Redis answers, or the kernel has had
-    events for so long that nobody reads."""
+    """Unhealthy when what waits has not moved for ``max_stall_seconds`` although Redis answers, or nobody has read for
+    so long what there is to be read from the kernel."""
     verdict = _FINE
     if report.stalled >= thresholds.max_stall_seconds:
         verdict = _unhealthy(
             f"Nothing has been written for {span(report.stalled)} although Redis answers; {report.waiting} changes wait."
         )
     elif report.unread >= thresholds.max_stall_seconds:
-        verdict = _unhealthy(f"The kernel has had link events for {span(report.unread)} that nobody reads.")
+        verdict = _unhealthy(f"Nobody has read for {span(report.unread)} what there is to be read from the kernel.")
     details = {
         "waiting": report.waiting,
         "stalled_seconds": round(report.stalled, 1),

@@ -120,8 +120,8 @@ class Report:
     prove it again, and no full read succeeded.
 
     waiting: changes that wait, in the mailbox or with the writer. stalled: how long none of them has moved
-    although Redis answers. unread: how long the kernel has had events that nobody reads. queue_depth, queue_bound: of
-    the mailbox, in ports.
+    although Redis answers. unread: how long the kernel has had events that nobody reads, or a full read has
+    not moved on. queue_depth, queue_bound: of the mailbox, in ports.
 
     events, latency: how many recent events there were, and the seconds that 99 of 100 took at most; slow: how long that
     has been too long (see ``Thresholds.is_slow`` and ``SLOW_SECONDS``). writes, failed_writes, losses: recent port

@@ -170,8 +170,9 @@ class StallHealer:
         if self._pace_writer.must_act(now, stalled, progress, why, idle=idle):
             self._writer.break_off(why)
             self._begin_anew("writer", why)
-        unread = self._unread.seconds(now, reader.has_events, reader.progress)
-        why = f"the kernel has events, and none has been read for {unread:.0f} s"
+        unread = self._unread.seconds(now, reader.must_move, reader.progress)
+        what = "the kernel has events, and none has been read" if reader.has_events else "the links are not read on"
+        why = f"{what} for {unread:.0f} s"
         if self._pace_reader.must_act(now, unread, reader.progress, why):
             self._reader.break_off(why)
             self._begin_anew("reader", why)

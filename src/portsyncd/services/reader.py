@@ -27,6 +27,8 @@ BUDGET = 1024
 TURNS = 8
 # A dump that the kernel interrupts is repeated so often, then taken as it is and tried again after a while.
 _INTERRUPTED_REPEATS = 3
+# Links asked for before that counts as progress; some hundred milliseconds.
+_QUESTIONS_AT_ONCE = 4096
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
 
@@ -65,6 +67,11 @@ class ReaderStatistics:
     probed_at: float | None = None
     losses: int = 0
     last_loss: str = ""
+
+    @property
+    def must_move(self) -> bool:
+        """There is something to do for it, so that ``progress`` has to move: events to read, or a full re-read."""
+        return self.has_events or (self.listening and self.resyncing)
 
 
 class Reader:
@@ -319,8 +326,7 @@ class Reader:
         self._view.incomplete.clear()
         if open_questions:
             now = trio.current_time()
-            answers = await source.ask(open_questions)
-            self._progress += 1
+            answers = await self._ask(source, open_questions)
             for ifindex, answer in zip(open_questions, answers, strict=True):
                 # Gone: its removal, or its renaming before that, was kept out.
                 message = answer or LinkMessage(removed=True, family=AF_UNSPEC, ifindex=ifindex, flags=0, name="")
@@ -391,13 +397,20 @@ class Reader:
     async def _ask_for_absent(self, source: LinkSource, seen: set[int]) -> None:
         asked = frozenset(self._asked)
         names = self._view.lacking(seen) + [name for name in asked if not self._view.has(name)]
-        answers = await source.ask(names)
-        self._progress += 1
+        answers = await self._ask(source, names)
         # Only now: where the question failed, the next re-read asks it again.
         self._asked -= asked
         now = trio.current_time()
         for name, message in zip(names, answers, strict=True):
             self._put(self._view.answer(name, message), now, reread=True)
+
+    async def _ask(self, source: LinkSource, targets: Sequence[str | int]) -> list[LinkMessage | None]:
+        """Of many links, it moves all along."""
+        answers: list[LinkMessage | None] = []
+        for start in range(0, len(targets), _QUESTIONS_AT_ONCE):
+            answers += await source.ask(targets[start : start + _QUESTIONS_AT_ONCE])
+            self._progress += 1
+        return answers
 
     def _finish(self, synced: Synced) -> None:
         now = trio.current_time()

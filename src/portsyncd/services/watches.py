@@ -56,8 +56,8 @@ class Standstill:
 
 
 class Stood(NamedTuple):
-    """What waits with the writer, and for how many seconds none of it has moved; for how many the kernel has had events that
-    nobody read."""
+    """What waits with the writer, and for how many seconds none of it has moved; for how many nobody has read what there was to
+    be read from the kernel."""
 
     waiting: int
     stalled: float
@@ -85,7 +85,7 @@ class EventPath:
             self._standstill, self._unread = Standstill(), Stretch()
         self._looked_at, self._was_late = now, late
         waiting, stalled = self._standstill.seconds(now, writer, inbox, synced=synced)
-        return Stood(waiting, stalled, self._unread.seconds(now, reader.has_events, reader.progress))
+        return Stood(waiting, stalled, self._unread.seconds(now, reader.must_move, reader.progress))
 
 
 class Growth:
