@@ -1,4 +1,4 @@
-"""Who waits longest is told without a look at all who wait."""
+"""Who waits longest, and how many ports there are of each state, is told without a look at all of them."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portsyncd.model.commands import Snapshot
+from portsyncd.model.ports import SUB_INTERFACE_SEPARATOR, oper_up
 from portsyncd.model.saved import Saved
 from portsyncd.model.sync import Awaited, PortSync
 from tests.model.talk import DOWN, UP, Talk, changed, held, ports, running
@@ -27,6 +28,9 @@ def check(sync: PortSync) -> None:
         assert moments == sorted(moments)
     counts = sync.counts()
     assert (counts["awaited"], counts["pending"]) == (len(awaited), len(pending))
+    links = [port.link for name, port in sync.ports.items() if SUB_INTERFACE_SEPARATOR not in name and port.link]
+    up = sum(oper_up(link.fields) for link in links)
+    assert (counts["up"], counts["down"]) == (up, len(links) - up)
     assert sync.longest_awaited(1) == awaited[:1]
     assert sync.longest_pending(1) == pending[:1]
 
