@@ -8,6 +8,7 @@ fails is told and tried again: the guardian does not die of what it guards again
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import Final, Protocol
 
@@ -76,7 +77,7 @@ class GuardianStatistics:
 
 
 class Check(Protocol):
-    """One kind of healing; see ``services.healers`` and ``services.upkeep``."""
+    """One kind of healing that waits for nobody; see ``services.healers`` and ``services.upkeep``."""
 
     async def check(self, look: Look) -> None:
         """Look, decide and act, once."""
@@ -171,16 +172,16 @@ class Guardian:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look after everything until cancelled."""
-        watch = self._loop_watch
+        watch, interval = self._loop_watch, self._settings.check_interval
         with nullcontext() if watch is None else watch.watching():
             async with trio.open_nursery() as nursery:
                 if watch is not None:
                     nursery.start_soon(self._beat, watch)
                 if self._netlink is not None:
-                    nursery.start_soon(self._repeat, [self._netlink], self._settings.check_interval)
+                    nursery.start_soon(self._repeat, partial(self._wait_for, self._netlink), interval)
                 if self._disk is not None:
-                    nursery.start_soon(self._repeat, [self._disk], DISK_SECONDS)
-                nursery.start_soon(self._repeat, self._quick, self._settings.check_interval)
+                    nursery.start_soon(self._repeat, partial(self._wait_for, self._disk), DISK_SECONDS)
+                nursery.start_soon(self._repeat, self._carry_out, interval)
                 task_status.started()
 
     async def _beat(self, watch: LoopWatch) -> None:
@@ -188,7 +189,7 @@ class Guardian:
             watch.beat()
             await trio.sleep(BEAT_SECONDS)
 
-    async def _repeat(self, checks: Sequence[Check], interval: float) -> None:
+    async def _repeat(self, act: Callable[[], Awaitable[None]], interval: float) -> None:
         due = trio.current_time()
         left_out = False
         while True:
@@ -198,17 +199,21 @@ class Guardian:
             if not left_out:
                 # What came in meanwhile is read first.
                 await trio.lowlevel.checkpoint()
-                await self._carry_out(checks)
+                await act()
             due = trio.current_time() + interval
             await trio.sleep_until(due)
 
-    async def _carry_out(self, checks: Sequence[Check]) -> None:
+    async def _carry_out(self) -> None:
         with self._telling("looking"):
             look = self._look()
-            self._checks += checks is self._quick
-            for check in checks:
+            self._checks += 1
+            for check in self._quick:
                 with self._telling(type(check).__name__):
                     await check.check(look)
+
+    async def _wait_for(self, check: NetlinkHealer | DiskKeeper) -> None:
+        with self._telling(type(check).__name__):
+            await check.check()
 
     @contextmanager
     def _telling(self, what: str) -> Iterator[None]:

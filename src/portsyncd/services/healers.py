@@ -71,9 +71,9 @@ class NetlinkHealer:
         self._healed = healed
         self._watch = ConnectionWatch("the kernel", timeout)
 
-    async def check(self, look: Look) -> None:
+    async def check(self) -> None:
         """Waits for the kernel's answer, within its deadline."""
-        if look.reader.listening and (problem := await self._problem()):
+        if self._reader.statistics().listening and (problem := await self._problem()):
             self._reader.break_off(problem)
         seen = self._reader.statistics()
         connection = Connection(seen.listening, None, seen.probed_at, seen.losses, seen.last_loss)

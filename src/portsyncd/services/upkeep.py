@@ -148,7 +148,7 @@ class DiskKeeper:
         self.free: Mapping[str, int] = {}
         self.low = ""
 
-    async def check(self, _: Look) -> None:
+    async def check(self) -> None:
         """Waits for the disks, within its deadline. Raises ``FileError`` where they do not answer."""
         with trio.move_on_after(self._timeout) as waiting:
             spaces = await self._look()
