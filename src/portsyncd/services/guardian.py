@@ -19,6 +19,7 @@ from portsyncd.logs import Announcer, get_logger
 from portsyncd.model.disk import Space
 from portsyncd.model.healing import Healings, Kind
 from portsyncd.model.memory import Limits, MemoryStatistics
+from portsyncd.model.rounds import next_round
 from portsyncd.services.healers import LATE_SECONDS, Look, NetlinkHealer, ReconcileHealer, RedisHealer, StallHealer
 from portsyncd.services.inbox import Inbox
 from portsyncd.services.loop_watch import BEAT_SECONDS, LoopWatch
@@ -187,7 +188,7 @@ class Guardian:
     async def _beat(self, watch: LoopWatch) -> None:
         while True:
             watch.beat()
-            await trio.sleep(BEAT_SECONDS)
+            await trio.sleep_until(next_round(trio.current_time(), BEAT_SECONDS))
 
     async def _repeat(self, act: Callable[[], Awaitable[None]], interval: float) -> None:
         due = trio.current_time()
@@ -200,7 +201,7 @@ class Guardian:
                 # What came in meanwhile is read first.
                 await trio.lowlevel.checkpoint()
                 await act()
-            due = trio.current_time() + interval
+            due = next_round(trio.current_time(), interval)
             await trio.sleep_until(due)
 
     async def _carry_out(self) -> None:

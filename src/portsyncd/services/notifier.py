@@ -10,6 +10,7 @@ import trio
 
 from portsyncd.backends.base import ServiceManager
 from portsyncd.logs import Announcer, get_logger
+from portsyncd.model.rounds import next_round
 from portsyncd.model.service_state import Seen, Terms, Told, due
 from portsyncd.model.words import cut
 
@@ -55,7 +56,7 @@ class Notifier:
         task_status.started()
         while True:
             self._tell()
-            with trio.move_on_after(self._terms.look_every):
+            with trio.move_on_at(next_round(trio.current_time(), self._terms.look_every)):
                 await (trio.sleep_forever if self._ready.is_set() else self._ready.wait)()
 
     def _tell(self) -> None:

@@ -30,6 +30,7 @@ from portsyncd.model.report import (
     WaitingPort,
     count_held,
 )
+from portsyncd.model.rounds import next_round
 from portsyncd.model.service_state import status_line
 from portsyncd.model.warm import Phase
 from portsyncd.services import health_document
@@ -46,6 +47,8 @@ log = get_logger()
 
 LOOK_SECONDS = 1.0
 _RECENT_LOOK_SECONDS = 3.0
+# One look comes a little later than the other.
+_LOSS_SECONDS = 0.9
 # How the initial sync ended, once it has.
 _OUTCOMES = {Phase.COMPLETE: Outcome.EOIU, Phase.TIMED_OUT: Outcome.TIMEOUT, Phase.FAILED: Outcome.FAILED}
 _NO_ENTRY = "orchagent has not taken it: no APPL_DB entry"
@@ -173,7 +176,7 @@ class Observer:
         task_status.started()
         while True:
             self.health()
-            await trio.sleep(LOOK_SECONDS)
+            await trio.sleep_until(next_round(trio.current_time(), LOOK_SECONDS))
 
     # ---- what others may ask
 
@@ -373,7 +376,7 @@ class Observer:
     def _count_recent(self, look: _Look) -> list[int]:
         """Recent latencies, port writes, those of them that failed, and in how many different seconds some did."""
         writer = look.writer
-        if writer.lost_writes > self._lost_seen and look.now - self._lost_at >= LOOK_SECONDS:
+        if writer.lost_writes > self._lost_seen and look.now - self._lost_at >= _LOSS_SECONDS:
             self._losses += 1
             self._lost_seen, self._lost_at = writer.lost_writes, look.now
         lost = writer.lost_writes

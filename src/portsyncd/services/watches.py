@@ -13,8 +13,8 @@ from portsyncd.services.writer import WriterStatistics
 _STEP_SECONDS = 0.5
 # Looks that come once a second, and one that is so much later.
 _LATE_SECONDS = 3.0
-# Looks may come faster; what is kept does not grow with them.
-_SAMPLE_SECONDS = 1.0
+# Looks may come faster; what is kept does not grow with them. They come once a second, one a little later than the other.
+_SAMPLE_SECONDS = 0.9
 
 
 class Stretch:

@@ -36,6 +36,7 @@ from portsyncd.model.commands import (
 from portsyncd.model.mailbox import Taken
 from portsyncd.model.reconcile import RECONCILE, Reconciliation
 from portsyncd.model.retry import Backoff
+from portsyncd.model.rounds import next_round
 from portsyncd.model.sync import PortSync
 from portsyncd.model.warm import Phase
 from portsyncd.services.bulletin import Bulletin
@@ -415,7 +416,7 @@ class Writer:
         try:
             while self._failure is None:
                 if trio.current_time() >= next_look:
-                    next_look = trio.current_time() + LOOK_SECONDS
+                    next_look = next_round(trio.current_time(), LOOK_SECONDS)
                     await self._look(store)
                     self._proven = True
                 if self._probe_timeout is not None:
