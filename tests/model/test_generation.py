@@ -1,11 +1,13 @@
 """Generations, their markers, old links and warm starts, rule by rule (contract, sections 3, 5.3 and 5.4)."""
 
 from dataclasses import replace
+from typing import Any
+from weakref import ref
 
 import pytest
 
 from portsyncd.model import generation
-from portsyncd.model.commands import OldLinks, Produce, SetHash, Snapshot
+from portsyncd.model.commands import Command, OldLinks, Produce, SetHash, Snapshot
 from portsyncd.model.generation import ExistingLinks, Generation, Policy
 from portsyncd.model.warm import Phase
 from portsyncd.wire.producer import Row
@@ -26,14 +28,42 @@ def test_config_db_is_copied_verbatim_a_field_name_is_cut_at_the_at_sign_and_an_
     fields = {"lanes": "1,2", "alias": "etp1", "adv_speeds@": "all"}
     served = Generation(Policy())
     served.begin(Snapshot(config_ports={"Ethernet0": fields, "foo": {}}), fresh_id="g1", remembered=None, now=0.0)
-    served.announcement()
-    assert served._rows[-1] == Produce(
+    assert announce(served)[-1] == Produce(
         (
             Row("Ethernet0", (("lanes", "1,2"), ("alias", "etp1"), ("adv_speeds", "all"))),
             Row("foo", (("NULL", "NULL"),)),
             Row("PortConfigDone", (("count", "2"),)),
         )
     )
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_what_config_db_says_of_ports_is_not_kept_once_they_are_announced(same: bool) -> None:
+    served = Generation(Policy())
+    if same:
+        served.begin(COLD, fresh_id="g1", remembered=None, now=0.0)
+        announce(served)
+    # With very many ports, most of the process' memory.
+    config, state = Kept({"Ethernet0": {}}), Kept({"Ethernet0": UP})
+    snapshot = Snapshot(config_ports=config, state=state, generation="g1", config_done=same, own_row=True)
+    served.begin(snapshot, fresh_id="g1", remembered=None, now=0.0)
+    announce(served)
+    left = ref(config), ref(state)
+    del config, state, snapshot
+    assert [each() for each in left] == [None, None]
+
+
+class Kept(dict[str, Any]):
+    """A dict of which one can tell whether it is still there."""
+
+
+def announce(served: Generation) -> list[Command]:
+    """Carry out all that it asks for at the start of a session."""
+    commands = []
+    while (command := served.preparation() or served.announcement()) is not None:
+        served.done(command)
+        commands.append(command)
+    return commands
 
 
 def test_many_ports_are_staged_in_parts_and_port_config_done_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,11 @@ A warm start stages neither ports nor PortConfigDone, and PortInitDone only wher
 """
 
 from collections import deque
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import islice
 
 from portsyncd.model.commands import Command, Look, OldLinks, Produce, Remember, SetHash, SetLinksDown, Snapshot
 from portsyncd.model.warm import InitialSync, Phase, Start, WarmState, settle, timer_seconds
@@ -56,7 +58,12 @@ class Generation:
         # The key, which is written first, was seen after PortConfigDone went out: no flush came in between.
         self._confirmed = False
         self._established = False
+        # The last one, less what it says of single ports.
         self._snapshot = Snapshot()
+        # CONFIG_DB's ports, until they are announced: with very many, most of what the process would hold.
+        self._unannounced: dict[str, Mapping[str, str]] = {}
+        # How many of them have been staged in this session; None: not even the generation's key.
+        self._staged: int | None = None
         self._rows: deque[Command] = deque()
         self._remembered: OldLinks | None = None
         # Ifindexes of links that are from before this generation.
@@ -82,8 +89,16 @@ class Generation:
 
     def begin(self, snapshot: Snapshot, *, fresh_id: str, remembered: OldLinks | None, now: float) -> bool:
         """A session with Redis begins. True: so does a generation, for this process."""
-        before, self._snapshot = self._snapshot, snapshot
+        before, self._snapshot = self._snapshot, replace(snapshot, config_ports={}, state={})
         self._rows.clear()
+        anew = self._begin(before, snapshot, fresh_id=fresh_id, remembered=remembered, now=now)
+        self._unannounced = {} if self.announced else dict(snapshot.config_ports)
+        self._staged = None
+        return anew
+
+    def _begin(
+        self, before: Snapshot, snapshot: Snapshot, *, fresh_id: str, remembered: OldLinks | None, now: float
+    ) -> bool:
         # What a warm start relies on is gone: flushed, or wiped by orchagent.
         bereft = self.warm and before.config_done and not snapshot.config_done
         if self._established and self._is_same(snapshot) and not bereft:
@@ -196,11 +211,19 @@ class Generation:
         return None
 
     def _announce(self) -> None:
-        rows = [set_row(name, fields) for name, fields in self._snapshot.config_ports.items()]
-        rows.append(set_row(schema.PORT_CONFIG_DONE, {"count": str(len(rows))}))
-        self._rows.append(self._id_row())
-        for start in range(0, len(rows), ROWS_PER_COMMAND):
-            self._rows.append(Produce(tuple(rows[start : start + ROWS_PER_COMMAND])))
+        """Owe the next part of the announcement: the key, ports, and the marker with the last of these."""
+        if self._staged is None:
+            self._staged = 0
+            self._rows.append(self._id_row())
+            return
+        names = list(islice(self._unannounced, ROWS_PER_COMMAND))
+        rows = [set_row(name, self._unannounced.pop(name)) for name in names]
+        self._staged += len(rows)
+        if len(rows) < ROWS_PER_COMMAND:
+            rows.append(set_row(schema.PORT_CONFIG_DONE, {"count": str(self._staged)}))
+            # One that was emptied keeps its room.
+            self._unannounced = {}
+        self._rows.append(Produce(tuple(rows)))
 
     def completion(self, *, ready: bool) -> Command | None:
         """What comes when no port owes Redis a write. ready: every expected port is published."""
