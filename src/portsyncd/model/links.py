@@ -65,14 +65,13 @@ class LinkView:
         verdict = judge(message, self._prefixes)
         ifindex = message.ifindex
         if verdict is Verdict.PUBLISH:
-            changes = self._leave(ifindex) if self._names.get(ifindex, message.name) != message.name else []
-            former = self._owners.get(message.name, ifindex)
-            if former != ifindex:
-                del self._names[former]
-            self._names[ifindex] = message.name
+            known = self._names.get(ifindex)
+            changes = [] if known == message.name else self._own(ifindex, message.name)
+            # What goes on is the name and the number that are kept here already, not an equal one that others would keep.
+            name = self._names[ifindex]
+            ifindex = self._owners[name]
             self._widen(ifindex)
-            self._owners[message.name] = ifindex
-            changes.append(Change(message.name, Link(ifindex, published_fields(message), flap_count(message))))
+            changes.append(Change(name, Link(ifindex, published_fields(message), flap_count(message))))
             return changes
         if verdict is Verdict.REMOVE:
             return self._leave(ifindex, deleted=True)
@@ -81,6 +80,16 @@ class LinkView:
         if verdict is Verdict.IGNORE_INCOMPLETE:
             self.incomplete.add(ifindex)
         return []
+
+    def _own(self, ifindex: int, name: str) -> list[Change]:
+        """The link of this ifindex has this name from now on, whatever it was called and whoever had that name before."""
+        changes = self._leave(ifindex)
+        former = self._owners.get(name)
+        if former is not None:
+            del self._names[former]
+        self._names[ifindex] = name
+        self._owners[name] = ifindex
+        return changes
 
     def _widen(self, ifindex: int) -> None:
         first, last = self.span

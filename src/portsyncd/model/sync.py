@@ -148,7 +148,8 @@ class PortSync:
             names: Iterable[str] = (n for n in snapshot.config_ports if is_front_panel(n, self._prefixes))
         else:
             names = self._expected.keys() & snapshot.config_ports.keys()
-        self._expected = {name: self._expected.get(name, now - self._awaited_for.get(name, 0.0)) for name in names}
+        awaited = {name: now - seconds for name, seconds in self._awaited_for.items()}
+        self._expected = {name: self._expected.get(name, awaited.get(name, now)) for name in names}
         self._awaited_for.clear()
         self._unready = {name for name in self._expected if not self._is_ready(name)}
         linkless = ((name, since) for name in self._expected if (since := self._linkless_since(name)) is not None)
