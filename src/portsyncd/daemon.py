@@ -269,9 +269,10 @@ class Daemon:
 
         metrics = self.config.metrics
         return MetricsServer(
-            lambda: _View(self.observer),
+            lambda: _View(self.observer, process=self.world.own_process),
             Listen.parse(metrics.listen),
             credentials,
+            self.world.web_host(),
             allowed_sans=metrics.client_allowed_sans,
             after=self.writer.first_sync.wait,
         )
@@ -379,9 +380,9 @@ def _healing_settings(config: Config) -> Settings:
 class _View:
     """What the metrics endpoint sees of the daemon."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, *, process: bool) -> None:
         self._observer = observer
-        self._metrics = Metrics(observer.facts, version=__version__)
+        self._metrics = Metrics(observer.facts, version=__version__, process=process)
 
     def scrape(self, *, openmetrics: bool) -> Iterator[str]:
         return self._metrics.render(openmetrics)

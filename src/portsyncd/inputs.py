@@ -53,9 +53,10 @@ def read_credentials(config: Config) -> "Credentials | None":
     from portsyncd.tls import selftest
     from portsyncd.tls.files import Files
     from portsyncd.web.credentials import Credentials
+    from portsyncd.web.host import RealHost
 
     files = Files(Path(metrics.cert), Path(metrics.key), Path(metrics.ca))
-    credentials = Credentials(files, now=lambda: datetime.now(UTC))
+    credentials = Credentials(files, now=lambda: datetime.now(UTC), host=RealHost())
     if wrong := selftest.problems():
         raise ConfigError(wrong)
     return credentials

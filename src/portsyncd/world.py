@@ -30,6 +30,7 @@ from portsyncd.services.loop_watch import LoopWatch
 if TYPE_CHECKING:
     from portsyncd.backends.export import Exporter
     from portsyncd.web.credentials import Credentials
+    from portsyncd.web.host import Host
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -39,11 +40,13 @@ class World(Protocol):
     """One for the life of the process.
 
     retry_cap: the longest pause between attempts to connect to Redis, in seconds. credentials: what the metrics endpoint is
-    served with; None where there is none. old_links, state, counters, history: where these are kept; None: nowhere.
+    served with; None where there is none. own_process: whether this process' figures are the daemon's. old_links, state,
+    counters, history: where these are kept; None: nowhere.
     """
 
     retry_cap: float
     credentials: "Credentials | None"
+    own_process: bool
     old_links: OldLinksStore
     state: KeptDocument | None
     counters: KeptDocument | None
@@ -58,6 +61,9 @@ class World(Protocol):
 
     def store(self) -> Store:
         """A new session with Redis, not open yet. Raises ``StoreUnavailableError`` where nobody says yet where that is."""
+
+    def web_host(self) -> "Host":
+        """What the metrics endpoint runs on."""
 
     def export(
         self, make_metrics: Callable[[], Metrics], document: Callable[[], Mapping[str, Any]]
@@ -99,6 +105,7 @@ class Machine:
         databases, self._access, self.credentials = read_all(config)
         self._config = config
         self.manager = manager
+        self.own_process = True
         self._one_disk_at_a_time = trio.CapacityLimiter(1)
         self.retry_cap = retry_cap(config, databases.values())
         self.old_links: OldLinksStore = OldLinksFile(Path(config.netlink.run_dir))
@@ -140,6 +147,12 @@ class Machine:
         except ConfigError as problem:
             raise StoreUnavailableError("; ".join(problem.problems)) from problem
         return RedisStore(databases, self._access)
+
+    def web_host(self) -> "Host":
+        """Sockets, files, threads. Loaded where there is an endpoint."""
+        from portsyncd.web.host import RealHost
+
+        return RealHost()
 
     def export(
         self, make_metrics: Callable[[], Metrics], document: Callable[[], Mapping[str, Any]]

@@ -10,22 +10,25 @@ from portsyncd.model.restart import RestartPolicy
 from portsyncd.services.supervisor import Child, ChildState, Supervisor
 from portsyncd.testing.certificates import Certificates
 from portsyncd.testing.endpoint import Endpoint
+from portsyncd.web.host import Listener
 from portsyncd.web.server import MetricsServer
 from tests.web.serving import eventually, in_thread, make_server, port_of
 
 # It is to be back within a second; a machine that is busy may take longer.
 DEADLINE_SECONDS = 5.0
 
-Life = Callable[[MetricsServer, trio.SocketListener, trio.TaskStatus[None]], Awaitable[None]]
+Life = Callable[[MetricsServer, Listener, str, trio.TaskStatus[None]], Awaitable[None]]
 
 
 async def test_a_dead_server_is_rebuilt_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dies = trio.Event()
     real: Life = MetricsServer._serve
 
-    async def serve(server: MetricsServer, listener: trio.SocketListener, task_status: trio.TaskStatus[None]) -> None:
+    async def serve(
+        server: MetricsServer, listener: Listener, address: str, task_status: trio.TaskStatus[None]
+    ) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(real, server, listener, task_status)
+            nursery.start_soon(real, server, listener, address, task_status)
             if not dies.is_set():
                 await dies.wait()
                 raise RuntimeError("the server's own task ends")

@@ -13,6 +13,7 @@ from portsyncd.testing.endpoint import Endpoint
 from portsyncd.testing.wait import until
 from portsyncd.tls.files import Files
 from portsyncd.web.credentials import Credentials
+from portsyncd.web.host import RealHost
 from portsyncd.web.server import MetricsServer
 
 in_thread = trio.to_thread.run_sync
@@ -39,8 +40,8 @@ def make_server(certificates: Certificates, **options: Any) -> MetricsServer:
     files = files_of(certificates)
     now: Callable[[], datetime] = options.pop("now", lambda: datetime.now(UTC))
     listen = options.pop("listen", Listen("::1", 0))
-    credentials = Credentials(files, now, look_seconds=0.05)
-    return MetricsServer(View, listen, credentials, after=trio.lowlevel.checkpoint, **options)
+    credentials = Credentials(files, now, RealHost(), look_seconds=0.05)
+    return MetricsServer(View, listen, credentials, RealHost(), after=trio.lowlevel.checkpoint, **options)
 
 
 @asynccontextmanager

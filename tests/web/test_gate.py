@@ -12,11 +12,12 @@ from trio.testing import MockClock
 
 from portsyncd.tls.failures import Reason, failure
 from portsyncd.web.gate import Door, Gate
+from portsyncd.web.host import RealHost
 from portsyncd.web.limits import Limits
 
 
 def gate() -> Gate:
-    return Gate(lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), (), Limits())
+    return Gate(lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), (), Limits(), RealHost())
 
 
 async def test_a_client_is_told_of_once_a_minute_for_each_reason(autojump_clock: MockClock) -> None:

@@ -43,7 +43,7 @@ def test_any_bytes_have_an_answer(data: bytes) -> None:
 
 async def test_what_comes_after_the_handshake_is_read_in_sips(autojump_clock: MockClock) -> None:
     end, peer = memory_stream_pair()
-    sips = _Sips(end)  # type: ignore[arg-type]  # a stream like any other
+    sips = _Sips(end)
     await peer.send_all(bytes(5000))
     assert [len(await sips.receive_some(size)) for size in (None, 65536, 10)] == [2048, 2048, 10]
     await sips.wait_send_all_might_not_block()

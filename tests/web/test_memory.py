@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from portsyncd.web.host import RealHost
 from portsyncd.web.memory import Tidier, give_back
 
 
@@ -49,11 +50,12 @@ async def test_in_a_lasting_flood_it_tidies_now_and_then(autojump_clock: MockClo
     assert all(later - earlier >= 10 for earlier, later in pairwise(moments[:3]))
 
 
-async def test_circles_are_freed(autojump_clock: MockClock) -> None:
+async def test_circles_are_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portsyncd.web.host.give_back", bool)
     gone = weakref.ref(Circle())
     gc.disable()
     try:
-        await tidied_at([(16, 0.0)])
+        await RealHost().tidy()
     finally:
         gc.enable()
     assert gone() is None
@@ -68,8 +70,8 @@ def test_memory_is_given_back_where_the_c_library_can(monkeypatch: pytest.Monkey
 async def test_what_takes_long_is_done_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     done = trio.Event()
     monkeypatch.setattr("portsyncd.web.memory._QUIET_SECONDS", 0.01)
-    monkeypatch.setattr("portsyncd.web.memory.give_back", lambda: trio.from_thread.run_sync(done.set))
-    tidier = Tidier()
+    monkeypatch.setattr("portsyncd.web.host.give_back", lambda: trio.from_thread.run_sync(done.set))
+    tidier = Tidier(RealHost().tidy)
     for _ in range(16):
         tidier.connection_ended()
     async with trio.open_nursery() as nursery:

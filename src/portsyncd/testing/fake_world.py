@@ -2,6 +2,8 @@
 
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
 
 import trio
@@ -19,13 +21,16 @@ from portsyncd.metrics import Metrics
 from portsyncd.model.disk import HISTORY, PORT_STATE, Space
 from portsyncd.testing.fake_files import FakeKept, FakeOldLinks
 from portsyncd.testing.fake_history import FakeHistory
+from portsyncd.testing.fake_host import FakeHost
 from portsyncd.testing.fake_kernel import FakeKernel
 from portsyncd.testing.fake_links import FakeLinkSource
 from portsyncd.testing.fake_redis import FakeRedis
 from portsyncd.testing.fake_store import FakeStore
+from portsyncd.tls.files import Files
 
 if TYPE_CHECKING:
     from portsyncd.web.credentials import Credentials
+    from portsyncd.web.host import Host
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -41,10 +46,10 @@ class FakeWorld:
 
     config: the daemon's. seed: of ``random``.
 
-    kernel, redis: what the daemon meets. stepped: by how many seconds the clock on the wall was set; it says NEW_YEAR where
-    Trio's clock says 0. resident: memory of the process, in bytes; releasable: how much of it ``release_memory`` gives
-    back. released: how often it was asked to. free: bytes left of the disk; None: it does not answer. exports: how many were
-    made.
+    kernel, redis: what the daemon meets. host: what its metrics endpoint runs on, where ``read_credentials`` gives it one.
+    stepped: by how many seconds the clock on the wall was set; it says NEW_YEAR where Trio's clock says 0. resident: memory of
+    the process, in bytes; releasable: how much of it ``release_memory`` gives back. released: how often it was asked to. free:
+    bytes left of the disk; None: it does not answer. exports: how many were made.
     """
 
     def __init__(
@@ -61,6 +66,9 @@ class FakeWorld:
         self.free: int | None = 1 << 34
         self.retry_cap = min(config.database.retry_max_secs, 0.5)
         self.credentials: Credentials | None = None
+        self.host = FakeHost()
+        # Its own figures would be those of the machine that plays it, and never twice the same.
+        self.own_process = False
         self.old_links: OldLinksStore = FakeOldLinks()
         warm, metrics = config.warm_restart, config.metrics
         self.kept_state = FakeKept(max_backups=warm.max_backups, max_age=warm.max_age_secs, wall=self.unix)
@@ -85,6 +93,18 @@ class FakeWorld:
     def store(self) -> Store:
         """On the fake Redis."""
         return FakeStore(self.redis, timeout=self.config.database.connection_timeout_secs)
+
+    def read_credentials(self) -> None:
+        """Give the next process an endpoint, as a start of the daemon does. Raises ``ConfigError``."""
+        from portsyncd.web.credentials import Credentials
+
+        metrics = self.config.metrics
+        files = Files(Path(metrics.cert), Path(metrics.key), Path(metrics.ca))
+        self.credentials = Credentials(files, lambda: datetime.fromtimestamp(self.unix(), UTC), self.host)
+
+    def web_host(self) -> "Host":
+        """In memory, without threads."""
+        return self.host
 
     def export(
         self, make_metrics: Callable[[], Metrics], document: Callable[[], Mapping[str, Any]]

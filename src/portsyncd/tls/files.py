@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from portsyncd.errors import ConfigError, DecodeError
 from portsyncd.reading import privacy_problem, read_file
@@ -21,6 +21,8 @@ MAX_BYTES: Final = 262144
 _MAX_PROBLEMS = 5
 _WAY_OUT = "make a set with `portsyncd certs make`, or do without the endpoint: metrics.enabled = false"
 _T = TypeVar("_T")
+# ``reading.read_file``, or what stands in for it.
+Reader: TypeAlias = Callable[[Path, int], tuple[bytes, os.stat_result]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,13 @@ class Material:
         }
 
 
-def read(files: Files) -> Material:
-    """Read and check a set. Raises ``ConfigError`` with everything that is wrong with it, dates left out."""
+def read(files: Files, read_one: Reader = read_file) -> Material:
+    """Read and check a set. Raises ``ConfigError`` with everything that is wrong with it, dates left out. read_one: a file, as
+    ``reading.read_file``."""
     problems: list[str] = []
-    server = _part("metrics.cert", files.cert, x509.parse_pem, problems) or ()
-    key = _part("metrics.key", files.key, lambda pem: (x509.public_key_of(pem), pem), problems, private=True)
-    ca = _part("metrics.ca", files.ca, x509.parse_pem, problems) or ()
+    server = _part("metrics.cert", files.cert, x509.parse_pem, problems, read_one) or ()
+    key = _part("metrics.key", files.key, lambda pem: (x509.public_key_of(pem), pem), problems, read_one, private=True)
+    ca = _part("metrics.ca", files.ca, x509.parse_pem, problems, read_one) or ()
     problems += _weak("metrics.cert", files.cert, server, _server_problems)
     problems += _weak("metrics.ca", files.ca, ca, lambda _, each: x509.profile_problems(each, Role.CA))
     if server and key and server[0].spki != key[0]:
@@ -80,11 +83,17 @@ def read(files: Files) -> Material:
 
 
 def _part(
-    key: str, path: Path, decode: Callable[[bytes], _T], problems: list[str], *, private: bool = False
+    key: str,
+    path: Path,
+    decode: Callable[[bytes], _T],
+    problems: list[str],
+    read_one: Reader,
+    *,
+    private: bool = False,
 ) -> _T | None:
     """What a file holds; None where it cannot be had, which ``problems`` then says."""
     try:
-        content, status = read_file(path, MAX_BYTES)
+        content, status = read_one(path, MAX_BYTES)
         if private and (open_to := privacy_problem(path, status)):
             problems.append(f"{key}: {path}: {open_to}")
         return decode(content)

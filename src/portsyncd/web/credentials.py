@@ -2,24 +2,21 @@
 
 import ssl
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime
-from pathlib import Path
 
 import trio
 
 from portsyncd.errors import ConfigError
 from portsyncd.logs import get_logger
-from portsyncd.tls.files import Files, Material, read
+from portsyncd.tls.files import Files, Material
 from portsyncd.tls.profile import server_context
+from portsyncd.web.host import Host
 
 log = get_logger()
 
 APPLIED, REFUSED = "applied", "refused"
 LOOK_SECONDS = 1.0
-
-# Inode, size and times of each file; None for one that is not there. The last time is of owner and mode, too.
-_Signature = tuple[tuple[int, int, int, int] | None, ...]
 
 
 class Credentials:
@@ -29,13 +26,17 @@ class Credentials:
     dates in certificates. look_seconds: between two looks at the files.
     """
 
-    def __init__(self, files: Files, now: Callable[[], datetime], *, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(
+        self, files: Files, now: Callable[[], datetime], host: Host, *, look_seconds: float = LOOK_SECONDS
+    ) -> None:
         self._files = files
+        self._host = host
         self._now = now
         self._look_seconds = look_seconds
         # Before they are read: what changes meanwhile is noticed at the next look.
-        self._seen = self._tried = _signature(files)
-        self.material: Material = read(files)
+        self._seen: Hashable = host.signature(files)
+        self._tried = self._seen
+        self.material: Material = host.read(files)
         self.context: ssl.SSLContext = server_context(self.material)
         self._reloads: Counter[str] = Counter({APPLIED: 0, REFUSED: 0})
         # A set that is refused for its dates alone.
@@ -63,7 +64,7 @@ class Credentials:
     async def refresh(self) -> None:
         """Read the files if they have changed since they were last tried: for a server that begins to listen after a time
         in which nobody watched."""
-        seen = await trio.to_thread.run_sync(_signature, self._files)
+        seen = await self._host.compute(self._host.signature, self._files)
         if seen != self._tried:
             self._seen = self._tried = seen
             await self._reload()
@@ -79,7 +80,7 @@ class Credentials:
             with trio.move_on_after(self._look_seconds):
                 await self._wanted.wait()
             forced, self._wanted = self._wanted.is_set(), trio.Event()
-            seen = await trio.to_thread.run_sync(_signature, self._files)
+            seen = await self._host.compute(self._host.signature, self._files)
             settled, self._seen = seen == self._seen, seen
             if seen != self._tried and (settled or forced):
                 self._tried = seen
@@ -93,7 +94,7 @@ class Credentials:
         over, self._read_again = self._read_again, trio.Event()
         self._early = None
         try:
-            material = await trio.to_thread.run_sync(read, self._files)
+            material = await self._host.compute(self._host.read, self._files)
             problems = material.date_problems(self._now())
             if problems:
                 # The clock may be what is wrong: NTP has not set it yet, or the set is for the next hour.
@@ -113,19 +114,7 @@ class Credentials:
             await self._take(early)
 
     async def _take(self, material: Material) -> None:
-        context = await trio.to_thread.run_sync(server_context, material)
+        context = await self._host.compute(server_context, material)
         self.material, self.context = material, context
         self._reloads[APPLIED] += 1
         log.info("new certificates are in force", subject=material.server[0].subject)
-
-
-def _signature(files: Files) -> _Signature:
-    return tuple(map(_stat, (files.cert, files.key, files.ca)))
-
-
-def _stat(path: Path) -> tuple[int, int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -13,6 +13,7 @@ import trio
 from portsyncd.logs import Announcer, get_logger
 from portsyncd.tls import failures, peer
 from portsyncd.web.handshake import RefusedError, TlsStream, say_farewell, shake_hands
+from portsyncd.web.host import Host, Listener, Transport
 from portsyncd.web.limits import Candidate, Limits, Stage, handshake_to_go
 
 log = get_logger()
@@ -46,17 +47,15 @@ class _Handshake:
         self.scope.cancel()
 
 
-class Door(trio.abc.Listener[trio.SocketStream]):
+class Door(trio.abc.Listener[Transport]):
     """A listener that accepts when there is a place, and waits where there is no descriptor."""
 
-    def __init__(
-        self, listener: trio.abc.Listener[trio.SocketStream], has_place: Callable[[], Awaitable[object]]
-    ) -> None:
+    def __init__(self, listener: Listener, has_place: Callable[[], Awaitable[object]]) -> None:
         self._listener = listener
         self._has_place = has_place
         self._told = Announcer()
 
-    async def accept(self) -> trio.SocketStream:
+    async def accept(self) -> Transport:
         while True:
             await self._has_place()
             try:
@@ -78,10 +77,13 @@ class Door(trio.abc.Listener[trio.SocketStream]):
 class Gate:
     """One for the life of the process. context: what handshakes are made with, asked for each of them."""
 
-    def __init__(self, context: Callable[[], ssl.SSLContext], allowed_sans: Sequence[str], limits: Limits) -> None:
+    def __init__(
+        self, context: Callable[[], ssl.SSLContext], allowed_sans: Sequence[str], limits: Limits, host: Host
+    ) -> None:
         self._context = context
         self._allowed_sans = tuple(allowed_sans)
         self._limits = limits
+        self._host = host
         self._failures: Counter[str] = Counter(dict.fromkeys(failures.REASONS, 0))
         self._handshakes: dict[_Handshake, None] = {}
         # How many of them wait for their arithmetic, and who waits for fewer of them.
@@ -101,10 +103,10 @@ class Gate:
         """How many handshakes failed, by reason."""
         return self._failures
 
-    async def admit(self, transport: trio.SocketStream) -> Admitted | None:
+    async def admit(self, transport: Transport) -> Admitted | None:
         """The handshake, within its bounds; None where it failed, which has been counted."""
         try:
-            client = str(transport.socket.getpeername()[0])
+            client = self._host.client_of(transport)
         except OSError as error:  # reset before it was accepted
             self._refuse("unknown", failures.classify(trio.BrokenResourceError(str(error))))
             return None
@@ -123,13 +125,15 @@ class Gate:
             self._refuse(client, failures.EVICTED if handshake.evicted else failures.TIMEOUT)
         return None
 
-    async def _shake(self, handshake: _Handshake, transport: trio.SocketStream) -> Admitted | None:
+    async def _shake(self, handshake: _Handshake, transport: Transport) -> Admitted | None:
         alert = b""
         try:
-            stream, tls = await shake_hands(transport, self._context(), self._limiter, partial(self._note, handshake))
+            stream, tls = await shake_hands(
+                transport, self._context(), self._host, self._limiter, partial(self._note, handshake)
+            )
             self._note(handshake, Stage.COMPUTING)
             # A certificate may have thousands of names.
-            who = await trio.to_thread.run_sync(peer.identify, tls, limiter=self._limiter)
+            who = await self._host.compute(peer.identify, tls, limiter=self._limiter)
             refused = peer.refusal(who, self._allowed_sans)
             if refused is None:
                 return Admitted(stream, who)

@@ -5,16 +5,14 @@ thread of its own it does not hold up the link events. ``trio.SSLStream`` would 
 handshake finds everything done already.
 """
 
-import os
 import ssl
 import struct
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeAlias
 
 import trio
 
+from portsyncd.web.host import Host, Transport
 from portsyncd.web.limits import Stage
 
 _RECORD_HEADER = struct.Struct("!BHH")
@@ -22,7 +20,6 @@ _RECORD_HEADER = struct.Struct("!BHH")
 _RECORD_TYPES = range(20, 24)
 _LONGEST_RECORD = 16384 + 256
 _RECEIVE_BYTES = 16384
-_NICENESS = 10
 _SIP_BYTES = 2048
 # What a client may still send while the farewell is on its way to it.
 _FAREWELL_BYTES = 65536
@@ -44,7 +41,7 @@ class _Sips(trio.abc.Stream):
     """A transport that is read a little at a time: OpenSSL works through all that it is given in one go, and a client may
     send nothing but requests for new keys, at 20 us each."""
 
-    def __init__(self, transport: trio.SocketStream) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -97,8 +94,9 @@ def complete_records(data: bytes | bytearray) -> int:
 
 
 async def shake_hands(
-    transport: trio.SocketStream,
+    transport: Transport,
     context: ssl.SSLContext,
+    host: Host,
     limiter: trio.CapacityLimiter,
     progress: Callable[[Stage], object] = bool,
 ) -> tuple[TlsStream, ssl.SSLObject]:
@@ -123,7 +121,7 @@ async def shake_hands(
         keeper.incoming.write(bytes(received[:whole]))
         del received[:whole]
         try:
-            done = await trio.to_thread.run_sync(_step, keeper.tls.do_handshake, limiter=limiter)
+            done = await host.compute(_step, keeper.tls.do_handshake, host.give_way, limiter=limiter)
         except ssl.SSLError as error:
             raise RefusedError(error, keeper.outgoing.read()) from error
         progress(Stage.WAITING)
@@ -136,8 +134,8 @@ async def shake_hands(
             return stream, keeper.tls
 
 
-def _step(do_handshake: Callable[[], None]) -> bool:
-    _give_way()
+def _step(do_handshake: Callable[[], None], give_way: Callable[[], None]) -> bool:
+    give_way()
     try:
         do_handshake()
     except ssl.SSLWantReadError:
@@ -145,15 +143,7 @@ def _step(do_handshake: Callable[[], None]) -> bool:
     return True
 
 
-def _give_way() -> None:
-    """Let the link events' thread go first where both share a core. Of a thread these settings are its own
-    (sched_setscheduler(2), setpriority(2)); where the system forbids them, it does without."""
-    with suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-
-
-async def say_farewell(transport: trio.SocketStream, alert: bytes) -> None:
+async def say_farewell(transport: Transport, alert: bytes) -> None:
     """Send a last record and let it arrive: what the client has sent meanwhile is read, since closing a socket with
     unread data resets the connection, and takes the alert along. The caller bounds the time."""
     try:

@@ -5,7 +5,6 @@ one; and what is freed, glibc keeps for itself. Together that is some 25 MB afte
 """
 
 import ctypes
-import gc
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -20,8 +19,8 @@ _LONGEST_SECONDS = 10.0
 class Tidier:
     """Tidies up once many connections have ended, when none has for a while, or a flood goes on for long."""
 
-    def __init__(self, give_back: Callable[[], Awaitable[object]] | None = None) -> None:
-        self._give_back = give_back or _in_thread
+    def __init__(self, tidy: Callable[[], Awaitable[object]]) -> None:
+        self._tidy = tidy
         self._ended = 0
         self._many = trio.Event()
 
@@ -41,17 +40,10 @@ class Tidier:
                     before = self._ended
                     await trio.sleep(_QUIET_SECONDS)
             self._ended, self._many = 0, trio.Event()
-            # A few milliseconds, as what was imported is frozen: not more, and no more often than this.
-            gc.collect()
-            await self._give_back()
+            await self._tidy()
 
 
 def give_back() -> None:
     """Have the C library return free memory to the system (malloc_trim(3), which glibc alone has)."""
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-async def _in_thread() -> None:
-    # It walks through all that is free.
-    await trio.to_thread.run_sync(give_back)

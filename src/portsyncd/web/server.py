@@ -10,11 +10,8 @@
         └── one task a connection      through the gate, then Hypercorn; whatever goes wrong ends there
 """
 
-import gc
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from errno import EADDRINUSE, EADDRNOTAVAIL
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
@@ -29,6 +26,7 @@ from portsyncd.tls.profile import in_force
 from portsyncd.web.connection import Connection, ConnectionStream
 from portsyncd.web.credentials import Credentials
 from portsyncd.web.gate import Admitted, Door, Gate
+from portsyncd.web.host import Host, Listener, Transport
 from portsyncd.web.limits import Limits, first_to_go
 from portsyncd.web.memory import Tidier
 from portsyncd.web.view import View
@@ -39,13 +37,7 @@ if TYPE_CHECKING:
 log = get_logger()
 
 # The port sync goes first: the web stack is imported, and listens, when it has caught up or after this long.
-_HINTS = {
-    # Prometheus' own port is the same, on a machine that has both.
-    EADDRINUSE: "; another program has the port: choose another metrics.listen",
-    EADDRNOTAVAIL: "; no interface that is up has this address (lo has [::1]): set it up, or choose another metrics.listen",
-}
 _PATIENCE_SECONDS = 5.0
-_BACKLOG = 1024
 _TOLD_AGAIN_SECONDS = 60.0
 
 
@@ -80,6 +72,7 @@ class MetricsServer:
         make_view: Callable[[], View],
         listen: Listen,
         credentials: Credentials,
+        host: Host,
         *,
         allowed_sans: Sequence[str] = (),
         after: Callable[[], Awaitable[object]],
@@ -88,11 +81,12 @@ class MetricsServer:
         self.credentials = credentials
         self._make_view = make_view
         self._listen = listen
+        self._host = host
         self._after = after
         self._limits = limits or Limits()
-        self._gate = Gate(lambda: credentials.context, allowed_sans, self._limits)
+        self._gate = Gate(lambda: credentials.context, allowed_sans, self._limits, host)
         self._connections: dict[Connection, None] = {}
-        self._tidier = Tidier()
+        self._tidier = Tidier(host.tidy)
         self._listening: str | None = None
         self._problem = "not open yet"
         # What was wrong with the dates of this material when it was first found wrong.
@@ -121,8 +115,9 @@ class MetricsServer:
         try:
             await self.credentials.refresh()
             self._check_dates()
-            async with _bind(self._listen) as listener:
-                await self._serve(listener, task_status)
+            listener, address = self._host.listen(self._listen)
+            async with listener:
+                await self._serve(listener, address, task_status)
         except Exception as error:
             self._problem = str(error) or type(error).__name__
             raise
@@ -138,13 +133,13 @@ class MetricsServer:
             self._closed_for, self._dates = self.credentials.material, "; ".join(dates)
         raise EndpointError(self._dates)
 
-    async def _serve(self, listener: trio.SocketListener, task_status: trio.TaskStatus[None]) -> None:
-        site = await trio.to_thread.run_sync(self._make_site)
+    async def _serve(self, listener: Listener, address: str, task_status: trio.TaskStatus[None]) -> None:
+        site = await self._host.compute(self._make_site)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.credentials.watch, self._retire_all)
             nursery.start_soon(self._tidier.run)
             await site.start(nursery)
-            self._listening, self._problem = f"https://{_address_of(listener)}", ""
+            self._listening, self._problem = f"https://{address}", ""
             log.info(
                 "metrics endpoint is open",
                 url=f"{self._listening}/metrics",
@@ -163,10 +158,9 @@ class MetricsServer:
 
         site = Site(make_app(self._make_view()), self._limits)
         if not self._frozen:
-            # All of that stays; a full collection that had to look at it would hold up link events for 40 ms. Once: what
-            # a later life has left behind must remain to be collected.
+            # Once: what a later life has left behind must remain to be collected.
             self._frozen = True
-            gc.freeze()
+            self._host.settle()
         return site
 
     def _retire_all(self) -> None:
@@ -176,7 +170,7 @@ class MetricsServer:
 
     # ---- one connection
 
-    async def _handle(self, site: "Site", transport: trio.SocketStream) -> None:
+    async def _handle(self, site: "Site", transport: Transport) -> None:
         """From accept to close. Nothing that a client does gets out of here."""
         try:
             async with transport:
@@ -204,30 +198,3 @@ class MetricsServer:
                 await site.serve(ConnectionStream(admitted.stream, connection), connection)
         finally:
             self._connections.pop(connection, None)
-
-
-def _bind(listen: Listen) -> trio.SocketListener:
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            listen.host, listen.port, socket.AF_INET6, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-        )[0]
-        bound = socket.socket(family, kind)
-        try:
-            # [::] is not to mean IPv4 too, whatever net.ipv6.bindv6only says.
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(address)
-            bound.listen(_BACKLOG)
-        except OSError:
-            bound.close()
-            raise
-    except OSError as error:
-        hint = _HINTS.get(error.errno or 0, "")
-        raise EndpointError(f"the metrics endpoint cannot listen at {listen}: {error.strerror}{hint}") from error
-    bound.setblocking(False)
-    return trio.SocketListener(trio.socket.from_stdlib_socket(bound))
-
-
-def _address_of(listener: trio.SocketListener) -> str:
-    host, port = listener.socket.getsockname()[:2]
-    return f"[{host}]:{port}"
