@@ -23,11 +23,13 @@ def gate() -> Gate:
 async def test_a_client_is_told_of_once_a_minute_for_each_reason(autojump_clock: MockClock) -> None:
     subject = gate()
     with capture_logs() as said:
-        for client in ("::1", "::2", "::1"):
+        for client in ("::1", "::2", "::1", "::1"):
             subject._refuse(client, failure(Reason.NO_CERTIFICATE))
             subject._refuse(client, failure(Reason.EXPIRED))
-    assert [line["client"] for line in said if line["log_level"] == "warning"] == ["::1", "::1", "::2", "::2"]
-    assert subject.failed["no_certificate"] == 3
+        await trio.sleep(60)
+        subject._refuse("::1", failure(Reason.EXPIRED))
+    assert [line["client"] for line in said if line["log_level"] == "warning"] == ["::1", "::1", "::2", "::2", "::1"]
+    assert subject.failed["no_certificate"] == 4
 
 
 async def test_who_was_told_of_is_remembered_within_bounds(autojump_clock: MockClock) -> None:

@@ -168,8 +168,9 @@ class Gate:
         self._failures[failure.reason] += 1
         now = trio.current_time()
         what = (failure.reason, client)
-        is_news = now - self._told_at.pop(what, -inf) >= _TOLD_AGAIN_SECONDS
+        is_news = now - self._told_at.get(what, -inf) >= _TOLD_AGAIN_SECONDS
         if is_news:
+            self._told_at.pop(what, None)
             if len(self._told_at) >= _TOLD_AT_MOST:
                 del self._told_at[next(iter(self._told_at))]
             self._told_at[what] = now
