@@ -159,6 +159,10 @@ async def test_given_up_is_given_up_though_hypercorn_shields(autojump_clock: Moc
         await trio.sleep(1)
         subject.give_up()
     assert trio.current_time() == pytest.approx(1)
+    # Nor does it wait with the next piece.
+    with trio.CancelScope(shield=True), pytest.raises(trio.BrokenResourceError):
+        await stream(Tls(stuck=True), subject).send_all(b"x")
+    assert trio.current_time() == pytest.approx(1)
 
 
 async def test_a_reset_ends_whatever_is_at_work(autojump_clock: MockClock) -> None:

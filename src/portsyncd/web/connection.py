@@ -32,6 +32,7 @@ class Connection:
         self.scope = trio.CancelScope(deadline=trio.current_time() + limits.idle_seconds)
         self._useful_at = self._opened_at = trio.current_time()
         self._asked = self._retired = False
+        self.given_up = False
         # The sending of a piece, which Hypercorn has shielded from ``scope``.
         self.sending: trio.CancelScope | None = None
 
@@ -61,6 +62,7 @@ class Connection:
 
     def give_up(self) -> None:
         """End it now, also where it waits for a client that does not read."""
+        self.given_up = True
         self.scope.cancel()
         if self.sending is not None:
             self.sending.cancel()
@@ -83,7 +85,9 @@ class ConnectionStream(trio.abc.Stream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:
             for start in range(0, len(data), _PIECE_BYTES):
-                with trio.fail_after(self._connection.limits.send_seconds) as self._connection.sending:
+                # Who has been given up may have gone on to its next piece.
+                seconds = 0.0 if self._connection.given_up else self._connection.limits.send_seconds
+                with trio.fail_after(seconds) as self._connection.sending:
                     await self._tls.send_all(data[start : start + _PIECE_BYTES])
         except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             # Nobody listens any more: whatever is still at work for it ends.

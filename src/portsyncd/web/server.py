@@ -147,9 +147,14 @@ class MetricsServer:
                 client_certificate="required",
             )
             task_status.started()
-            await trio.serve_listeners(
-                partial(self._handle, site), [Door(listener, self._gate.has_place)], handler_nursery=nursery
-            )
+            try:
+                await trio.serve_listeners(
+                    partial(self._handle, site), [Door(listener, self._gate.has_place)], handler_nursery=nursery
+                )
+            finally:
+                # Or a client that does not read would hold up the end, and the next life, until its time is over.
+                for connection in list(self._connections):
+                    connection.give_up()
 
     def _make_site(self) -> "Site":
         """Import the web stack, which takes a quarter of a second and 25 MB, and build the app."""
