@@ -5,6 +5,7 @@ Each run is a process of its own, since the order of a set of strings must be th
 
 import faulthandler
 import json
+import math
 import os
 import re
 import subprocess
@@ -16,8 +17,10 @@ from typing import Any
 
 import pytest
 import structlog
+import trio
 
 from portsyncd import logs
+from portsyncd.metrics.facts import Facts
 from portsyncd.model import service_state
 from portsyncd.model.generation import Generation
 from portsyncd.model.mailbox import Mailbox, Synced
@@ -25,7 +28,13 @@ from portsyncd.model.port import Port
 from portsyncd.model.service_state import Fields, Seen, Terms, Told
 from portsyncd.model.sync import PortSync
 from portsyncd.services import notifier
+from portsyncd.services.observer import Observer
 from portsyncd.services.reader import START, Reader
+from portsyncd.tls.files import Material
+from portsyncd.web import server
+from portsyncd.web.credentials import Credentials
+from portsyncd.web.limits import Limits
+from portsyncd.web.server import MetricsServer
 from tests.chaos.simulation.simulation import play
 
 ROOT = Path(__file__).parents[2]
@@ -150,6 +159,27 @@ def the_watchdog_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifier, "due", forgetful)
 
 
+def a_scrape_shows_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Observer.facts
+    kept: dict[Observer, Facts] = {}
+    monkeypatch.setattr(Observer, "facts", lambda observer: kept.setdefault(observer, read(observer)))
+
+
+def a_handshake_may_take_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "Limits", lambda: Limits(handshake_seconds=math.inf))
+
+
+def it_is_open_with_certificates_of_another_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MetricsServer, "_check_dates", bool)
+
+
+def new_certificates_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forgetful(_credentials: Credentials, _material: Material) -> None:
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(Credentials, "_take", forgetful)
+
+
 BREAKS: tuple[Break, ...] = (
     the_watchdog_is_forgotten,
     an_overrun_is_overlooked,
@@ -159,6 +189,10 @@ BREAKS: tuple[Break, ...] = (
     ports_are_written_for_nothing,
     a_gap_is_forgotten,
     losses_are_miscounted,
+    a_scrape_shows_what_was,
+    a_handshake_may_take_for_ever,
+    it_is_open_with_certificates_of_another_time,
+    new_certificates_are_forgotten,
 )
 
 

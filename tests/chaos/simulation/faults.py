@@ -25,7 +25,8 @@ FREE_BYTES = 1 << 34
 Fault = Callable[["Simulation"], Awaitable[None]]
 
 
-async def _for_a_while(sim: "Simulation", shortest: float = 0.05, longest: float = 8.0) -> None:
+async def for_a_while(sim: "Simulation", shortest: float = 0.05, longest: float = 8.0) -> None:
+    """Most often a short one."""
     await trio.sleep(sim.chance.uniform(shortest, longest) ** sim.chance.choice((0.5, 1.0)))
 
 
@@ -48,7 +49,7 @@ async def redis_is_down(sim: "Simulation") -> None:
     server.stop()
     try:
         await _dip_slowly(sim)
-        await _for_a_while(sim)
+        await for_a_while(sim)
     finally:
         server.start()
 
@@ -58,7 +59,7 @@ async def redis_is_paused(sim: "Simulation") -> None:
     server.pause()
     try:
         await _dip_slowly(sim)
-        await _for_a_while(sim)
+        await for_a_while(sim)
     finally:
         server.resume()
 
@@ -67,7 +68,7 @@ async def redis_is_slow(sim: "Simulation") -> None:
     server = sim.any_server()
     server.latency = sim.chance.choice((0.001, 0.05, 0.3, 0.9))
     try:
-        await _for_a_while(sim, 1.0)
+        await for_a_while(sim, 1.0)
     finally:
         server.latency = 0.0
 
@@ -103,7 +104,7 @@ async def redis_comes_back_empty(sim: "Simulation") -> None:
     """CONFIG_DB is loaded again after a while, as config-setup does; swss begins anew."""
     sim.any_server().restart(empty=True)
     try:
-        await _for_a_while(sim, 0.1, 3.0)
+        await for_a_while(sim, 0.1, 3.0)
     finally:
         sim.load_config()
 
@@ -139,7 +140,7 @@ async def packets_are_dropped(sim: "Simulation") -> None:
     server = sim.any_server()
     server.unplug()
     try:
-        await _for_a_while(sim)
+        await for_a_while(sim)
     finally:
         server.plug()
 
@@ -156,7 +157,7 @@ async def redis_is_loading(sim: "Simulation") -> None:
     server = sim.any_server()
     server.loading = True
     try:
-        await _for_a_while(sim)
+        await for_a_while(sim)
     finally:
         server.loading = False
 
@@ -165,7 +166,7 @@ async def redis_refuses_writes(sim: "Simulation") -> None:
     server = sim.any_server()
     server.refuses_writes = sim.chance.choice((READONLY, OOM))
     try:
-        await _for_a_while(sim)
+        await for_a_while(sim)
     finally:
         server.refuses_writes = ""
 
@@ -174,7 +175,7 @@ async def redis_refuses_all(sim: "Simulation") -> None:
     server = sim.any_server()
     server.refuses_all = NOAUTH
     try:
-        await _for_a_while(sim)
+        await for_a_while(sim)
     finally:
         server.refuses_all = ""
 
@@ -188,7 +189,7 @@ async def a_config_port_goes(sim: "Simulation") -> None:
     sim.redis.delete(CONFIG, key)
     sim.book.expected.discard(name)
     try:
-        await _for_a_while(sim)
+        await for_a_while(sim)
     finally:
         sim.redis.hset(CONFIG, key, row)
 
@@ -215,7 +216,7 @@ async def dumps_are_interrupted(sim: "Simulation") -> None:
 
     sim.kernel.during_dump = come_and_go
     sim.read_anew()
-    await _for_a_while(sim, 1.0)
+    await for_a_while(sim, 1.0)
 
 
 async def events_are_lost(sim: "Simulation") -> None:
@@ -247,7 +248,7 @@ async def events_are_lost_during_a_dump(sim: "Simulation") -> None:
 
     sim.kernel.during_dump = lose
     sim.read_anew()
-    await _for_a_while(sim, 1.0)
+    await for_a_while(sim, 1.0)
 
 
 async def the_socket_is_closed(sim: "Simulation") -> None:
@@ -261,7 +262,7 @@ async def the_kernel_refuses(sim: "Simulation") -> None:
     sim.world.troubles[what] = sim.chance.randint(1, 2)
     sim.read_anew()
     try:
-        await _for_a_while(sim)
+        await for_a_while(sim)
     finally:
         sim.world.troubles.pop(what, None)
 
@@ -278,7 +279,7 @@ async def the_socket_is_deaf(sim: "Simulation") -> None:
 async def the_kernel_is_silent(sim: "Simulation") -> None:
     sim.kernel.answers = False
     try:
-        await _for_a_while(sim)
+        await for_a_while(sim)
     finally:
         sim.kernel.answers = True
         sim.world.kernel_trouble_at = trio.current_time()
@@ -328,7 +329,7 @@ async def the_disk_fails(sim: "Simulation") -> None:
     for each in which:
         each.broken = True
     try:
-        await _for_a_while(sim)
+        await for_a_while(sim)
     finally:
         for each in which:
             each.broken = False
@@ -343,7 +344,7 @@ async def a_file_is_damaged(sim: "Simulation") -> None:
 
 async def the_disk_is_nearly_full(sim: "Simulation") -> None:
     sim.world.free = sim.chance.choice((None, 0, 1 << 20, 1 << 26))
-    await _for_a_while(sim, 5.0, 30.0)
+    await for_a_while(sim, 5.0, 30.0)
     sim.world.free = FREE_BYTES
 
 
@@ -352,7 +353,7 @@ async def memory_is_short(sim: "Simulation") -> None:
     more = sim.chance.choice((300, 600, 900)) * _MEGABYTE
     sim.world.resident = PROCESS_BYTES + more
     sim.world.releasable = sim.chance.choice((0, more))
-    await _for_a_while(sim, 5.0, 30.0)
+    await for_a_while(sim, 5.0, 30.0)
     sim.world.resident, sim.world.releasable = PROCESS_BYTES, 0
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.chaos.simulation.simulation import Simulation
 
-_SERVICES = ("reader", "writer", "inbox", "keeper", "recorder", "supervisor", "observer", "guardian", "book")
+_SERVICES = ("reader", "writer", "inbox", "keeper", "recorder", "supervisor", "observer", "guardian", "book", "web")
 
 
 def sizes(sim: "Simulation") -> dict[str, int]:

@@ -67,7 +67,7 @@ def unsettled(sim: "Simulation") -> list[str]:
             problems.append(f"{child.name} is {child.state}: {child.last_failure}")
     if sim.world.manager.state is not UnitState.ACTIVE:
         problems.append(f"the service is {sim.world.manager.state}: {sim.world.manager.status}")
-    return problems + _out_of_sync(sim, daemon) + _unannounced(sim, daemon)
+    return problems + sim.endpoint.closed(daemon) + _out_of_sync(sim, daemon) + _unannounced(sim, daemon)
 
 
 def _out_of_sync(sim: "Simulation", daemon: Daemon) -> list[str]:
@@ -154,7 +154,7 @@ def unbounded(sim: "Simulation", daemon: Daemon) -> list[str]:
         "latencies": (len(daemon.writer.statistics().latencies), 1024),
         "names asked for": (len(daemon.reader._asked), names),
         "reasons of reads": (len(daemon.reader._due), 16),
-        "tasks": (trio.lowlevel.current_statistics().tasks_living, _TASKS),
+        "tasks": (trio.lowlevel.current_statistics().tasks_living, _TASKS + sim.endpoint.tasks(daemon)),
     }
     if daemon.recorder is not None:
         sizes["waiting samples"] = (len(daemon.recorder._waiting), 60)
@@ -231,6 +231,8 @@ def _excuses(sim: "Simulation", daemon: Daemon) -> set[str]:
         excused.add("services")
     if sim.outcome.faults:
         excused.add("latency")
+    if sim.endpoint.is_about_to_expire(daemon):
+        excused.add("certificates")
     if daemon.writer.statistics().lost_writes:
         excused.add("writes")
     return excused
@@ -263,6 +265,10 @@ def _wrong_restarts(sim: "Simulation", daemon: Daemon) -> list[str]:
         elif child.name == "guardian":
             # It survives what fails in its checks.
             least = 0
+        elif child.name == "metrics":
+            # What fails for one client ends that client's connection.
+            least, most = sim.endpoint.restarts()
+            most += thrown.get(child.name, 0)
         if not least <= child.restarts <= most:
             problems.append(f"{child.name} was restarted {child.restarts} times, and had {most} reasons")
     return problems

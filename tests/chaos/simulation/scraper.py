@@ -41,6 +41,8 @@ DEADLINE_SECONDS: Final = 1.0
 # A part of the scrapes is read by prometheus-client's own parsers, which take long.
 _PARSED: Final = 0.05
 _SAMPLE = re.compile(r'[a-z_]+(\{[a-z_]+="[^"\n]*"(,[a-z_]+="[^"\n]*")*\})? [^ \n]+')
+_REFUSED = re.compile(r"TLS handshake refused reason=(\S+) client=(\S+)")
+TOLD_AGAIN_SECONDS: Final = 60.0
 _LIMITS = Limits()
 # A handshake, a farewell, and a moment.
 _ADMITTED_SECONDS = _LIMITS.handshake_seconds + _LIMITS.close_seconds + 0.5
@@ -99,6 +101,8 @@ class Endpoint:
         self._kept_closed = 0
         # The counters of the last scrape of this process.
         self._counters: dict[str, float] = {}
+        # When which failure of which client was told last by this process.
+        self._told_at: dict[tuple[str, ...], float] = {}
         # Prometheus' connection, and the CA that signed the certificate which it was made with.
         self._kept: tuple[int, FakeClient] | None = None
 
@@ -140,6 +144,7 @@ class Endpoint:
             world.read_credentials()
         self.host.refused = self.host.breaks = self._kept_closed = 0
         self._counters.clear()
+        self._told_at.clear()
 
     def watch(self, daemon: Daemon) -> None:
         """Look over the dates: the endpoint opens if and only if they are right, by the switch's own clock."""
@@ -212,7 +217,7 @@ class Endpoint:
         else:
             self._sim.trace.say(f"scraper: {path}: {answer.status}, {len(answer.body)} bytes")
             if path == "/health":
-                self._judge_health(answer, before, said(daemon))
+                self._judge_health(answer, before, said(daemon), at_rest=at_rest)
             else:
                 self._judge_metrics(answer, before, said(daemon), openmetrics=openmetrics)
 
@@ -252,11 +257,13 @@ class Endpoint:
         if not holds:
             self._sim.book.violate(f"metrics endpoint: {rule}")
 
-    def _judge_health(self, answer: Answer, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        """It says what the observer says."""
+    def _judge_health(
+        self, answer: Answer, before: Mapping[str, Any], after: Mapping[str, Any], *, at_rest: bool
+    ) -> None:
+        """It says what the observer says, of which a link may make something else for a moment, and back."""
         document = json.loads(answer.body)
         self._require(answer.status == (503 if document["status"] == "unhealthy" else 200), f"/health: {answer.status}")
-        if before == after:
+        if at_rest and before == after:
             self._require(document == after, f"/health says {document}, the observer {after}")
 
     def _judge_metrics(
@@ -286,6 +293,13 @@ class Endpoint:
         fallen = [name for name, value in self._counters.items() if counters.get(name, -1.0) < value]
         self._require(not fallen, f"these fell: {', '.join(fallen)}")
         self._counters = counters
+
+    def heed(self, line: str) -> None:
+        """A client's failures of one kind are told once a minute, however many there are."""
+        if refused := _REFUSED.search(line):
+            what, now = refused.groups(), trio.current_time()
+            told_at, self._told_at[what] = self._told_at.get(what, -math.inf), now
+            self._require(now - told_at >= TOLD_AGAIN_SECONDS, f"{' of '.join(what)} is told again")
 
     def unbounded(self, daemon: Daemon) -> list[str]:
         """Connections that should have ended; the tasks are ``rules.unbounded``'s affair."""
@@ -319,6 +333,10 @@ class Endpoint:
         """Whether health is degraded for its certificates."""
         expiries = {} if daemon.web is None else daemon.web.statistics().certificate_expiries
         return any(expiry - self._sim.world.unix() < EXPIRY_SECONDS for expiry in expiries.values())
+
+    def closed(self, daemon: Daemon) -> list[str]:
+        """Whether it is not open yet."""
+        return ["the metrics endpoint is closed"] if daemon.web is not None and self.host.listener is None else []
 
     async def check_at_rest(self) -> None:
         """Nothing is wrong any more: it is open, with the certificates of the files, and answers."""

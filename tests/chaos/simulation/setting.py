@@ -33,7 +33,8 @@ class Setting:
     notifications are on. descriptors: somebody keeps the event socket over restarts. warm: STATE_DB asks for warm starts.
     layout: the databases' numbers, by Redis server; stride, page: see ``FakeRedis``. rounds: of faults, each of so many
     seconds. faults, changes: how many a minute, of each kind of thing. pop_seconds: orchagent pops after at most so long.
-    mortal: the daemon may be killed and restarted. watch_seconds: the rules that hold all along are looked at so often."""
+    mortal: the daemon may be killed and restarted. watch_seconds: the rules that hold all along are looked at so often.
+    scrape_seconds: between two scrapes of the metrics endpoint, where there is one. keeps_connection: over one connection."""
 
     ports: int
     linked: bool
@@ -50,6 +51,9 @@ class Setting:
     config: Config
     mortal: bool = True
     watch_seconds: float = 1.0
+    # As Prometheus often does; less than the endpoint waits for the next request.
+    scrape_seconds: float = 15.0
+    keeps_connection: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,6 +74,7 @@ class Setting:
             f"{self.ports} ports, linked {self.linked}, notify {self.notify}, keeps socket {self.descriptors}, "
             f"warm {self.warm and config.warm_restart.enabled}, existing_links {config.netlink.existing_links}, "
             f"state kept {bool(config.warm_restart.state_file)}, history kept {bool(config.metrics.storage_path)}, "
+            f"endpoint {config.metrics.enabled}, keeps connection {self.keeps_connection}, "
             f"exit_to_restart {config.daemon.exit_to_restart}, mailbox {config.performance.max_event_queue}, "
             f"receive buffer {config.netlink.receive_buffer_bytes}, databases {self.layout} in strides of {self.stride} and "
             f"pages of {self.page}, heals {', '.join(heals) or 'nothing'}, "
@@ -118,7 +123,11 @@ def choose(chance: Random, ports: int | None = None) -> Setting:
         ),
     )
     off = [kind for kind in _KINDS if chance.random() < 0.05]
-    config = replace(config, self_healing=replace(config.self_healing, **{f"heal_{kind}": False for kind in off}))
+    config = replace(
+        config,
+        self_healing=replace(config.self_healing, **{f"heal_{kind}": False for kind in off}),
+        metrics=replace(config.metrics, enabled=chance.random() < 0.85),
+    )
     return Setting(
         ports=size,
         linked=chance.random() < 0.5,
@@ -132,6 +141,8 @@ def choose(chance: Random, ports: int | None = None) -> Setting:
         faults=chance.choice((0.0, 6.0, 12.0, 20.0)),
         changes=chance.choice((20.0, 60.0, 200.0)) if size <= 64 else 60.0,
         pop_seconds=chance.choice((0.05, 0.5, 2.0)),
+        # A handshake takes longer than all the rest of a scrape.
+        keeps_connection=chance.random() < 0.75,
         config=config,
     )
 
@@ -144,7 +155,6 @@ def day(hours: int, ports: int) -> Setting:
         netlink=NetlinkConfig(receive_buffer_bytes=20_000, existing_links="adopt"),
         warm_restart=WarmRestartConfig(state_file="state.json", save_interval_secs=60.0, max_backups=2),
         metrics=MetricsConfig(
-            enabled=False,
             storage_path="metrics",
             sample_interval_secs=30.0,
             save_interval_secs=300.0,
@@ -168,4 +178,5 @@ def day(hours: int, ports: int) -> Setting:
         config=config,
         mortal=False,
         watch_seconds=60.0,
+        scrape_seconds=60.0,
     )

@@ -24,6 +24,7 @@ from tests.chaos.simulation import rules
 from tests.chaos.simulation.book import Book
 from tests.chaos.simulation.churn import Churn
 from tests.chaos.simulation.crashes import Crasher
+from tests.chaos.simulation.endpoint_faults import ENDPOINT_FAULTS
 from tests.chaos.simulation.faults import (
     DEADLY,
     FAULTS,
@@ -34,6 +35,7 @@ from tests.chaos.simulation.faults import (
 )
 from tests.chaos.simulation.machine import APPL, CONFIG, STATE, Redis, Servers, Switch
 from tests.chaos.simulation.measure import sizes
+from tests.chaos.simulation.scraper import Endpoint
 from tests.chaos.simulation.setting import Setting, choose
 from tests.chaos.simulation.trace import LogSink, Trace
 
@@ -109,7 +111,9 @@ def play(seed: int, *, ports: int | None = None, echo: TextIO | None = None, set
 async def _play(seed: int, setting: Setting, chance: Random, trace: Trace, outcome: Outcome) -> None:
     _log.trace = trace
     logs.configure(setting.config.daemon.log_level, "text", _log, {})  # type: ignore[arg-type]
-    await Simulation(seed, setting, chance, trace, outcome).run()
+    simulation = Simulation(seed, setting, chance, trace, outcome)
+    _log.heed = simulation.endpoint.heed
+    await simulation.run()
     outcome.virtual = trio.current_time()
 
 
@@ -177,6 +181,7 @@ class Simulation:
         self.kernel = self.world.kernel
         self.book.has_link = lambda name: self.kernel.find(name) is not None
         self.book.config_ports = self.redis.config_ports
+        self.endpoint = Endpoint(self)
         self.kernel.chunk = max(2, setting.ports // 16)
         self._calm = self.kernel.during_dump
         self.churn = Churn(self.kernel, setting.names, chance, lambda what: trace.say(f"kernel: {what}"))
@@ -251,6 +256,11 @@ class Simulation:
         self.book.foreign += 1
         self.damaged = True
 
+    @property
+    def told_to_end(self) -> bool:
+        """Whether this process was."""
+        return self._told_to_end is not None
+
     def children(self) -> list[str]:
         """The services' names."""
         return [] if self.daemon is None else [child.name for child in self.daemon.supervisor.statistics().children]
@@ -294,6 +304,7 @@ class Simulation:
             nursery.start_soon(self._keep_running)
             nursery.start_soon(self._orchagent)
             nursery.start_soon(self._watch)
+            nursery.start_soon(self.endpoint.run)
             await self._settle("the first start")
             for seconds in self.setting.rounds:
                 await self._disturb(seconds)
@@ -327,6 +338,7 @@ class Simulation:
         for link in self.kernel.links.values():
             link.hidden = False
         self._heal_machine()
+        self.endpoint.mend()
         self.load_config()
         self.disturbed_at = trio.current_time()
         self.trace.say("the faults are over")
@@ -337,7 +349,8 @@ class Simulation:
         self.world.free = FREE_BYTES
 
     async def _make_faults(self, nursery: trio.Nursery) -> None:
-        possible = [each for each in FAULTS if self.setting.mortal or each[0] not in DEADLY]
+        kinds = (*FAULTS, *(ENDPOINT_FAULTS if self.endpoint.enabled else ()))
+        possible = [each for each in kinds if self.setting.mortal or each[0] not in DEADLY]
         functions, weights = zip(*possible, strict=True)
         while True:
             await trio.sleep(self.chance.expovariate(self.setting.faults / 60))
@@ -367,6 +380,7 @@ class Simulation:
         await trio.sleep(QUIET_SECONDS if self.chance.random() < 0.85 else 70.0)
         late = [f"{write.db} {write.kind} {write.key}" for write in self.redis.writes[writes:]]
         self._require(not late, f"written although nothing happened: {', '.join(late[:5])}")
+        await self.endpoint.check_at_rest()
         self._check()
         self._compare_with_before()
         problems = [*rules.unsettled(self), *rules.miscounted(self)]
@@ -564,6 +578,7 @@ class Simulation:
         self._require(not problems, f"after an orderly stop: {'; '.join(problems[:4])}")
         self._require(self.redis.connections == 0, "a connection to Redis is left after the end")
         kept = 0 if self.world.kept_descriptors is None else len(self.world.kept_descriptors.kept)
+        self._require(not self.endpoint.left(), "; ".join(self.endpoint.left()))
         self._require(
             len(self.kernel.sockets) <= kept, f"{len(self.kernel.sockets)} netlink sockets are left after the end"
         )
@@ -594,10 +609,12 @@ class Simulation:
         self.crasher = Crasher(lambda what: self.trace.say(f"daemon: {what}"))
         self.world.source_errors = self.world.set_down_errors = self.broken_off = 0
         self._heal_machine()
+        self.endpoint.begin_process()
         send, receive = trio.open_memory_channel[int](math.inf)
         self._send, self._life = send, trio.CancelScope()
         daemon = self.daemon = Daemon(self.setting.config, self.world)
         rules.watch(self, daemon)
+        self.endpoint.watch(daemon)
         ended: BaseException | None = None
         try:
             with self._life:
@@ -610,6 +627,8 @@ class Simulation:
         self.daemon = self._send = None
         now = trio.current_time()
         self.trace.say(f"daemon: life {self.lives} ends{'' if ended is None else f': {_leaf(ended)}'}")
+        for problem in self.endpoint.left():
+            self.book.violate(problem)
         if ended is not None:
             self._judge_end(_leaf(ended), daemon)
         else:
@@ -675,9 +694,13 @@ class Simulation:
             self._check()
             looks += 1
             if self.daemon is not None:
-                problems = rules.unbounded(self, self.daemon) + rules.untold(self, self.daemon)
+                problems = [
+                    *rules.unbounded(self, self.daemon),
+                    *rules.untold(self, self.daemon),
+                    *self.endpoint.unbounded(self.daemon),
+                ]
                 self._require(not problems, "; ".join(problems))
-                if looks % _SCRAPE_LOOKS == 0:
+                if looks % _SCRAPE_LOOKS == 0 and not self.endpoint.enabled:
                     for _ in Metrics(self.daemon.observer.facts, version="simulated").render(openmetrics=False):
                         pass
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import deque
+from collections.abc import Callable
 from typing import TextIO
 
 import trio
@@ -37,12 +38,15 @@ class LogSink:
 
     def __init__(self) -> None:
         self.trace: Trace | None = None
+        # Hears each line, too.
+        self.heed: Callable[[str], object] = bool
 
     def write(self, text: str) -> int:
         """Without the time of this machine, and without the tracebacks."""
         first, _, _ = text.partition("\n")
         if self.trace is not None and first:
             self.trace.say("  log: " + first.partition(" ")[2])
+            self.heed(first)
         return len(text)
 
     def flush(self) -> None:
