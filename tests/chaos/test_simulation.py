@@ -34,7 +34,6 @@ from portsyncd.tls.files import Material
 from portsyncd.web import server
 from portsyncd.web.credentials import Credentials
 from portsyncd.web.limits import Limits
-from portsyncd.web.server import MetricsServer
 from tests.chaos.simulation.simulation import play
 
 ROOT = Path(__file__).parents[2]
@@ -169,10 +168,6 @@ def a_handshake_may_take_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "Limits", lambda: Limits(handshake_seconds=math.inf))
 
 
-def it_is_open_with_certificates_of_another_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MetricsServer, "_check_dates", bool)
-
-
 def new_certificates_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     async def forgetful(_credentials: Credentials, _material: Material) -> None:
         await trio.lowlevel.checkpoint()
@@ -191,7 +186,6 @@ BREAKS: tuple[Break, ...] = (
     losses_are_miscounted,
     a_scrape_shows_what_was,
     a_handshake_may_take_for_ever,
-    it_is_open_with_certificates_of_another_time,
     new_certificates_are_forgotten,
 )
 
