@@ -76,7 +76,8 @@ class _Pipe:
 class FakeTransport(trio.abc.HalfCloseableStream):
     """One end of a connection, with buffers as a socket has them: who does not read holds up who sends.
 
-    client: the client's address. opened_at: when the connection was made. heard_at: when this end last received something.
+    client: the client's address. opened_at: when the connection was made; of the server's end, when it was accepted. heard_at:
+    when this end last received something.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class _Listener(trio.abc.Listener[FakeTransport]):
                 raise OSError(number, os.strerror(number))
             if self.queue:
                 transport = self.queue.popleft()
+                transport.opened_at = transport.heard_at = trio.current_time()
                 self._host.accepted[transport] = None
                 return transport
             await self.changed.park()
