@@ -39,11 +39,13 @@ class Address:
         # Who serves this session, "" where that is not known.
         self._server = ""
         self._asked = trio.Event()
-        self._taken = _history().setdefault(database.endpoint, deque(maxlen=_MOST_TAKEN))
+        # When it was taken, of all sessions.
+        self._taken: deque[float]
 
     async def learn(self, connection: Connection) -> None:
         """Learn who serves the session; connection: its first one to this address, so that one that is made after the address
         was taken counts as taken, too. Raises ``StoreError``."""
+        self._taken = _history().setdefault(self._database.endpoint, deque(maxlen=_MOST_TAKEN))
         if not self._is_shared():
             self._server = await _server(connection)
 
