@@ -24,10 +24,13 @@ from portsyncd.metrics.facts import Facts
 from portsyncd.model import service_state
 from portsyncd.model.generation import Generation
 from portsyncd.model.mailbox import Mailbox, Synced
+from portsyncd.model.memory import step
 from portsyncd.model.port import Port
+from portsyncd.model.restart import decide
 from portsyncd.model.service_state import Fields, Seen, Terms, Told
 from portsyncd.model.sync import PortSync
-from portsyncd.services import notifier
+from portsyncd.services import notifier, supervisor, upkeep
+from portsyncd.services.healers import Look, StallHealer
 from portsyncd.services.observer import Observer
 from portsyncd.services.reader import START, Reader
 from portsyncd.tls.files import Material
@@ -175,7 +178,28 @@ def new_certificates_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Credentials, "_take", forgetful)
 
 
+def a_standstill_is_not_healed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look_away(_healer: StallHealer, _look: Look) -> None:
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(StallHealer, "check", look_away)
+
+
+def it_ends_although_it_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "decide", lambda *seen, **terms: decide(*seen, **terms | {"exit_to_restart": True}))
+
+
+def it_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        supervisor, "decide", lambda *seen, **terms: decide(*seen, **terms | {"exit_to_restart": False})
+    )
+    monkeypatch.setattr(upkeep, "step", lambda *seen, **terms: step(*seen, **terms | {"may_leave": False}))
+
+
 BREAKS: tuple[Break, ...] = (
+    a_standstill_is_not_healed,
+    it_ends_although_it_may_not,
+    it_never_ends,
     the_watchdog_is_forgotten,
     an_overrun_is_overlooked,
     a_lost_reply_is_forgotten,

@@ -192,6 +192,8 @@ class Servers:
         self.writes: list[Write] = []
         for server in self.each:
             server.writes = self.writes
+        # Who begins to write ports now never goes on, and waits for nothing that a probe would find.
+        self.hangs = False
 
     def of(self, number: int) -> Redis:
         """The server that holds a database."""
@@ -272,6 +274,8 @@ class Session(FakeStore):
     async def write_ports(self, writes: Sequence[PortWrite]) -> list[bool]:
         """As it is; without a reply nobody knows what was done, and it may be done again."""
         try:
+            if self._servers.hangs:
+                await trio.sleep_forever()
             answer = await super().write_ports(writes)
         except BaseException:
             for write in writes:
@@ -353,9 +357,11 @@ class Source(FakeLinkSource):
             return super().drops()
 
     async def dump(self, handle: Callable[[Sequence[LinkMessage]], None]) -> bool:
-        """As it is, or failing."""
+        """As it is, or failing, or without end."""
         with self._counting():
             self._may_fail("dump")
+            if self._world.deaf:
+                await trio.sleep_forever()
             return await super().dump(handle)
 
     async def _expect_answer(self) -> None:
@@ -405,6 +411,8 @@ class Switch(FakeWorld):
         self.sources: list[Source] = []
         # Errors that ended a life of the reader, or the writer.
         self.source_errors = self.set_down_errors = 0
+        # Who begins to read all links now never goes on.
+        self.deaf = False
         # Questions that wait for the kernel's answer.
         self.unanswered = 0
         # When the kernel last gave a reason to begin anew with it.

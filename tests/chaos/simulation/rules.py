@@ -178,8 +178,8 @@ def untold(sim: "Simulation", daemon: Daemon) -> list[str]:
 def budget_is_spent(sim: "Simulation", daemon: Daemon) -> bool:
     """Whether an essential service was made to fail as often as its budget allows."""
     thrown = {} if sim.crasher is None else sim.crasher.thrown
-    causes = {"writer": thrown.get("writer", 0), "reader": thrown.get("reader", 0) + sim.world.source_errors}
-    return any(count > _BUDGET for count in causes.values())
+    more = {"writer": 0, "reader": sim.world.source_errors + sim.broken_off}
+    return any(thrown.get(name, 0) + sim.begun_anew[name] + count > _BUDGET for name, count in more.items())
 
 
 # ---- at rest
@@ -256,7 +256,7 @@ def _wrong_restarts(sim: "Simulation", daemon: Daemon) -> list[str]:
     thrown = {} if sim.crasher is None else sim.crasher.thrown
     problems = []
     for child in daemon.supervisor.statistics().children:
-        least = most = thrown.get(child.name, 0)
+        least = most = thrown.get(child.name, 0) + sim.begun_anew[child.name]
         if child.name == "reader":
             # Several errors can end one life.
             most += sim.world.source_errors + sim.broken_off

@@ -2,6 +2,7 @@
 
 import math
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,9 +19,8 @@ from portsyncd.daemon import Daemon
 from portsyncd.errors import EXIT_UNAVAILABLE, BudgetExhaustedError, ConfigError, MemoryLimitError, PortsyncdError
 from portsyncd.metrics import Metrics
 from portsyncd.model.healing import Kind
-from portsyncd.model.memory import GRACE_SECONDS, LEAVE_SECONDS
 from portsyncd.wire import schema
-from tests.chaos.simulation import rules
+from tests.chaos.simulation import rare, rules
 from tests.chaos.simulation.book import Book
 from tests.chaos.simulation.churn import Churn
 from tests.chaos.simulation.crashes import Crasher
@@ -200,6 +200,9 @@ class Simulation:
         # What only a comparison of everything finds.
         self.damaged = False
         self.broken_off = 0
+        # Services that hung in this life and were begun anew; what ended the last one by itself.
+        self.begun_anew: Counter[str] = Counter()
+        self.ended: BaseException | None = None
         # When all was well last: the life, how often something may have gone unseen, how often others wrote; and how many
         # differences had been found.
         self._before = ((0, 0, 0), 0)
@@ -426,9 +429,9 @@ class Simulation:
         self.book.moved.clear()
         daemon = self.daemon
         alone = [self._lose_at_rest, self._contest_at_rest]
-        alone += [self._exhaust_at_rest] if self.setting.mortal else []
         alone += [self._damage_at_rest] if self.heals(Kind.RECONCILE) else []
         alone += [partial(self._deafen_at_rest, kind) for kind in (Kind.REDIS, Kind.NETLINK) if self.heals(kind)]
+        alone += [partial(each, self) for each in rare.possible(self)]
         if self.chance.random() < 0.6:
             await self.chance.choice(alone)()
             self.book.moved.clear()
@@ -512,25 +515,6 @@ class Simulation:
         self.disturbed_at = trio.current_time()
         await self._settle("a dead connection")
 
-    async def _exhaust_at_rest(self) -> None:
-        """Memory alone, of which none can be given back: health is degraded after a minute. Five minutes later the daemon ends
-        itself where it may, and the next one is well; else it is well when there is less."""
-        self.trace.say("alone: memory is too much, and stays so")
-        life, leaves = self.lives, self.setting.config.daemon.exit_to_restart and self.heals(Kind.MEMORY)
-        self.world.resident = 2 * self.setting.config.self_healing.memory_limit_mb << 20
-        looks = 2 * self.setting.config.self_healing.check_interval_secs
-        await trio.sleep(GRACE_SECONDS + looks)
-        ill = any(problem.startswith("memory is degraded") for problem in rules.ill(self))
-        self._require(ill, "memory is too much, and health does not say so")
-        await trio.sleep(LEAVE_SECONDS + looks)
-        self._require(self.lives == life + leaves, f"{self.lives - life} lives began while memory was too much")
-        self._heal_machine()
-        await trio.sleep(looks)
-        ill = any(problem.startswith("memory is") for problem in rules.ill(self))
-        self._require(not ill, "memory is fine again, and health does not say so")
-        self.disturbed_at = trio.current_time()
-        await self._settle("memory that was too much")
-
     @property
     def _is_exhausted(self) -> bool:
         return self.world.resident > self.setting.config.self_healing.memory_limit_mb << 20
@@ -608,6 +592,7 @@ class Simulation:
         self.reloaded = self.setting.config
         self.crasher = Crasher(lambda what: self.trace.say(f"daemon: {what}"))
         self.world.source_errors = self.world.set_down_errors = self.broken_off = 0
+        self.begun_anew.clear()
         self._heal_machine()
         self.endpoint.begin_process()
         send, receive = trio.open_memory_channel[int](math.inf)
@@ -630,7 +615,8 @@ class Simulation:
         for problem in self.endpoint.left():
             self.book.violate(problem)
         if ended is not None:
-            self._judge_end(_leaf(ended), daemon)
+            self.ended = _leaf(ended)
+            self._judge_end(self.ended, daemon)
         else:
             self._judge_stop(now)
 
@@ -649,6 +635,8 @@ class Simulation:
             self.book.violate(f"the daemon gave up without a reason: {error}")
         elif isinstance(error, MemoryLimitError) and not self._is_exhausted:
             self.book.violate(f"the daemon left without a reason: {error}")
+        elif isinstance(error, MemoryLimitError) and (unsaved := rules.unsaved(self, daemon)):
+            self.book.violate(f"after an end for memory: {'; '.join(unsaved[:4])}")
 
     def _reload(self) -> Config:
         if isinstance(self.reloaded, ConfigError):
