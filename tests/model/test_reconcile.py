@@ -52,16 +52,18 @@ INTERVAL = 300.0
 class Switch:
     """A switch that runs, with these ports up and published. ``PortSync`` is real; the kernel and Redis are dicts.
 
+    linkless: more ports of CONFIG_DB. unpublished: those of ``names`` that APPL_DB does not have.
+
     links: by name; state, appl, config: what the databases hold; marked: PortInitDone is there; generation: our key.
     writes: port writes since the last ``reconcile`` began; staged: keys; asked: what the kernel was asked for, for each
     full read.
     """
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, linkless: tuple[str, ...] = (), unpublished: tuple[str, ...] = ()) -> None:
         self.now = 1000.0
         self.sync = PortSync(Policy(existing_links=ExistingLinks.ADOPT))
-        self.appl = set(names)
-        self.config = names
+        self.appl = set(names) - set(unpublished)
+        self.config = (*names, *linkless)
         self.marked = False
         self.generation = "g1"
         self.state: dict[str, Fields] = {}
@@ -299,14 +301,60 @@ def test_without_port_config_done_port_init_done_is_not_judged() -> None:
     for config_done, again in ((False, False), (True, True)):
         look = Look("g1", config_done=config_done, init_done=False, own_row=True)
         reconciler.listed(PortNames((), frozenset(), look), (), initialized=True)
-        assert reconciler.asked(0.0, initialized=True) is again
+        assert reconciler.asked(0.0) is again
 
 
 def test_port_init_done_that_went_out_after_the_look_is_not_missed() -> None:
     reconciler = Reconciler(("Ethernet",))
     look = Look("g1", config_done=True, init_done=False, own_row=True)
     reconciler.listed(PortNames((), frozenset(), look), (), initialized=False)
-    assert not reconciler.asked(0.0, initialized=True)
+    assert not reconciler.asked(0.0)
+
+
+def test_who_asks_while_the_links_are_read_has_port_init_done_judged_once() -> None:
+    switch = Switch(*PORTS)
+    switch.marked = False
+    switch.compare()
+    assert switch.sync.reconcile()
+    switch.carry_out()
+    switch.read_links()
+    assert (len(switch.asked), switch.staged, switch.counted()) == (2, [INIT_DONE], {Kind.MISSING: 1})
+
+
+def test_a_port_that_others_made_right_is_waited_for_no_longer() -> None:
+    switch = Switch(*PORTS, unpublished=("Ethernet4",))
+    assert not switch.marked
+    switch.state["Ethernet4"] = UP
+    switch.compare()
+    assert switch.staged == [INIT_DONE]
+
+
+def test_an_orphan_of_an_awaited_port_does_not_change_since_when_it_is_awaited() -> None:
+    switch = Switch(*PORTS, linkless=("Ethernet12",))
+    switch.state["Ethernet12"] = UP
+    switch.now += 100
+    switch.compare()
+    (awaited,) = switch.sync.awaited()
+    assert (awaited.name, awaited.since) == ("Ethernet12", 1000.0)
+
+
+def test_what_the_kernel_has_yet_to_be_asked_of_is_left_alone() -> None:
+    switch = Switch(*PORTS)
+    # A new session finds it, whose read of the links has not come yet.
+    switch.appl.add("Ethernet12")
+    switch.state["Ethernet12"] = UP
+    switch.begin()
+    switch.compare()
+    assert switch.writes == []
+    assert switch.asked == [{"Ethernet12"}]
+    switch.read_links()
+    assert "Ethernet12" not in switch.state
+    # Where it is gone by then, there is nothing to ask for.
+    switch.state["Ethernet12"] = UP
+    switch.begin()
+    del switch.state["Ethernet12"]
+    switch.compare()
+    assert switch.asked[1:] == [frozenset()]
 
 
 def test_a_flush_is_none_of_its_business() -> None:
@@ -433,6 +481,16 @@ def test_a_link_that_appl_db_does_not_have_may_come_and_change_unheard() -> None
     assert switch.counted() == {}
 
 
+def test_of_a_port_that_waits_nothing_was_missed() -> None:
+    switch = Switch(*PORTS)
+    switch.appl.remove("Ethernet4")
+    switch.event("Ethernet4", Link(2, DOWN, 0))
+    switch.carry_out()
+    switch.links["Ethernet4"] = Link(2, NO_CARRIER, 0)
+    switch.reconcile()
+    assert switch.counted() == {}
+
+
 def test_another_read_of_the_links_does_not_end_it() -> None:
     switch = Switch("Ethernet0")
     switch.compare()
@@ -535,6 +593,26 @@ def fight(switch: Switch, runs: int, *, after: float = INTERVAL) -> list[list[st
     return said
 
 
+def test_a_new_session_takes_nothing_from_one_that_is_over() -> None:
+    switch = Switch(*PORTS)
+    del switch.state["Ethernet4"]
+    switch.reconcile()
+    switch.begin()
+    findings = switch.findings()
+    assert (findings.found, findings.complete) == (1, True)
+    switch.begin()
+    assert switch.sync.take_findings() is None
+
+
+def test_who_was_not_contested_is_not_called_so_no_longer() -> None:
+    switch = Switch(*PORTS)
+    del switch.state["Ethernet4"]
+    switch.reconcile()
+    assert switch.findings().found == 1
+    switch.reconcile()
+    assert switch.findings() == Findings(complete=True)
+
+
 def test_what_is_wrong_for_the_third_time_is_left_as_it_is() -> None:
     switch = Switch("Ethernet0", "Ethernet4")
     assert fight(switch, 2) == [["set Ethernet0"]] * 2
@@ -560,6 +638,11 @@ def test_asking_often_does_not_prolong_the_fight(after: float) -> None:
         # In between it is found right.
         assert switch.reconcile(after=after) == []
     assert written == CONTESTED_AFTER - 1
+
+
+def test_the_numbers_are_those_of_the_documents() -> None:
+    # The third time, a minute, an hour: docs/reconciliation.md.
+    assert (CONTESTED_AFTER, QUIET_SECONDS, RETRY_SECONDS) == (3, 60, 3600)
 
 
 def test_news_of_the_kernel_is_written_to_a_contested_entry() -> None:

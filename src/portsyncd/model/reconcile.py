@@ -224,12 +224,11 @@ class Reconciler:
             self._left.pop()
         self._phase = _Phase.READ if self._left else _Phase.ASK
 
-    def asked(self, now: float, *, initialized: bool) -> bool:
-        """``ReadLinks`` was carried out. initialized: PortInitDone is out; True: it is to be sent again, now that every entry
-        has been put right."""
+    def asked(self, now: float) -> bool:
+        """``ReadLinks`` was carried out. True: PortInitDone is to be sent again, now that every entry has been put right."""
         self._phase, self._asked_at = _Phase.WAIT, now
         marked, self._marked = self._marked, None
-        if not initialized or marked is None:
+        if marked is None:
             return False
         if marked:
             self.right(schema.PORT_INIT_DONE, now)

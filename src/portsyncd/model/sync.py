@@ -314,7 +314,7 @@ class PortSync:
         elif isinstance(answer, PortsRead):
             self._compare(answer.ports, now)
         elif isinstance(command, ReadLinks):
-            if self._reconciler.asked(now, initialized=self.generation.initialized):
+            if self._reconciler.asked(now):
                 self.generation.initialized = False
         elif isinstance(command, WritePorts):
             for write, carried_out in zip(command.writes, answer, strict=True):
@@ -402,7 +402,6 @@ class PortSync:
         port.held = held
         if ask:
             self._unproven.add(name)
-            self._dirty.pop(name, None)
             return
         self._unproven.discard(name)
         self._consider(name, port)
