@@ -52,6 +52,22 @@ def test_a_process_that_was_stopped_did_not_block_its_loop() -> None:
     assert looks(blockage, moments) == [(7315.0, Blocked(10.0, first=True))]
 
 
+def test_a_stop_just_before_a_turn_hides_no_blockage_after_it() -> None:
+    blockage = Blockage(LIMIT, INTERVAL)
+    # It turned as soon as it went on, before the thread looked.
+    assert looks(blockage, [(100.0, 100.5), (3700.0, 3700.5)]) == []
+    moments = [(3700.0, 3700.5 + n) for n in range(1, 12)]
+    assert looks(blockage, moments) == [(3710.5, Blocked(10.0, first=True))]
+
+
+def test_a_blockage_that_was_told_has_an_end_although_it_turned_while_that_was_told() -> None:
+    moments = [(100.0, 109.0), (100.0, 110.0), (109.5, 111.0)]
+    assert looks(Blockage(LIMIT, INTERVAL), moments) == [
+        (110.0, Blocked(10.0, first=True)),
+        (111.0, Ended(9.5, said=True)),
+    ]
+
+
 def test_a_stop_within_a_blockage_is_no_part_of_it() -> None:
     moments = [(100.0, 101.0), (100.0, 102.0), (100.0, 3602.0), *((100.0, 3602.0 + n) for n in range(1, 10))]
     moments.append((3612.0, 3612.5))

@@ -157,6 +157,11 @@ def test_growth_has_its_calm_too() -> None:
     assert climb.ladder.level is HIGH
     climb.see(growing(16 * CALM - 0.1, 10), 2)
     assert climb.ladder.level is FINE
+    climb.see(growing(100, 4.1), 2)
+    climb.see(growing(100, 3.8), 2)
+    assert climb.ladder.level is TRIMMED
+    climb.see(growing(100, 4 * CALM - 0.1), 2)
+    assert climb.ladder.level is FINE
 
 
 _readings = st.builds(

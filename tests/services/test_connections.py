@@ -252,6 +252,16 @@ async def test_a_probe_has_a_deadline_of_its_own(autojump_clock: MockClock) -> N
         assert switch.writer.statistics().connected
 
 
+async def test_a_probe_is_made_as_soon_as_it_is_asked_for(autojump_clock: MockClock) -> None:
+    switch = loaded()
+    async with running(switch):
+        await switch.bring_up(PORTS)
+        await trio.sleep(10.3)
+        switch.writer.request_probe(PROBE_SECONDS)
+        await switch.settle()
+        assert switch.writer.statistics().probed_at == trio.current_time()
+
+
 async def test_an_idle_session_can_be_broken_off(autojump_clock: MockClock) -> None:
     switch = loaded()
     async with running(switch):

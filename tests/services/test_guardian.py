@@ -69,6 +69,7 @@ async def test_a_half_open_connection_to_redis_is_found_and_made_anew(
             await trio.sleep(7.7)
         assert switch.counts() == {Kind.REDIS: 3}
         assert switch.healed(Kind.REDIS).what.startswith("connected to Redis anew, which answers; ")
+        assert trio.current_time() - 20 < (switch.healed(Kind.REDIS).at or 0.0) < trio.current_time() - 7
 
 
 async def test_a_redis_that_stops_answering_is_left_again_and_again_and_healed_once(autojump_clock: MockClock) -> None:
@@ -197,6 +198,16 @@ async def test_a_kernel_that_does_not_answer_is_tried_again_in_good_time_and_hea
         assert switch.is_true()
 
 
+async def test_a_probe_that_waits_delays_no_other_check(autojump_clock: MockClock) -> None:
+    switch = GuardedSwitch(only(Kind.NETLINK))
+    switch.reader.probe = trio.sleep_forever  # type: ignore[method-assign]
+    async with guarded(switch):
+        checks = switch.guardian.statistics().checks
+        await trio.sleep(60)
+        assert switch.guardian.statistics().checks == pytest.approx(checks + 30, abs=1)
+        assert switch.reader.statistics().losses > 10
+
+
 async def test_a_probe_whose_deadline_passed_while_nobody_ran_says_nothing_against_the_kernel(
     autojump_clock: MockClock,
 ) -> None:
@@ -235,6 +246,10 @@ async def test_what_somebody_else_broke_is_put_right_at_the_interval(autojump_cl
         await trio.sleep(900)
         assert switch.writer.reconciliation.runs == 4
         assert switch.counts() == {Kind.RECONCILE: 1}
+        # What was told is not told again.
+        switch.state_db.delete("PORT_TABLE|Ethernet4")
+        await trio.sleep(310)
+        assert switch.healed(Kind.RECONCILE).what == "entries in Redis put right: 1 missing: Ethernet4"
 
 
 @pytest.mark.parametrize("settings", [Settings(), only(), Settings(enabled=False)])
@@ -429,6 +444,17 @@ async def test_a_stall_that_stays_is_no_loop_of_healings_and_is_told_once(
         assert switch.counts() == {Kind.STALL: 1}
 
 
+async def test_who_waits_for_the_first_read_of_the_links_is_no_stall(autojump_clock: MockClock) -> None:
+    switch = GuardedSwitch(only(Kind.STALL))
+    switch.deaf = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(switch.supervisor.run)
+        await trio.sleep(100)
+        assert switch.writer.statistics().connected
+        assert switch.cancelled == []
+        nursery.cancel_scope.cancel()
+
+
 async def test_an_unreachable_redis_and_a_port_that_waits_are_no_stall(autojump_clock: MockClock) -> None:
     switch = GuardedSwitch(only(Kind.STALL))
     async with guarded(switch):
@@ -517,12 +543,16 @@ async def test_a_guardian_that_is_begun_anew_keeps_its_book(autojump_clock: Mock
 async def test_after_a_time_in_which_nobody_ran_it_waits_for_the_others(autojump_clock: MockClock) -> None:
     switch = GuardedSwitch(only(Kind.STALL))
     async with guarded(switch):
-        await trio.sleep(10)
         checks = switch.guardian.statistics().checks
-        autojump_clock.jump(60)
+        await switch.until(lambda: switch.guardian.statistics().checks > checks, 3)
+        checks = switch.guardian.statistics().checks
+        autojump_clock.jump(61)
         await switch.settle()
         assert switch.guardian.statistics().checks == checks
-        await trio.sleep(2.1)
+        await trio.sleep(1.9)
+        # They have all of an interval.
+        assert switch.guardian.statistics().checks == checks
+        await trio.sleep(0.2)
         assert switch.guardian.statistics().checks == checks + 1
 
 
@@ -564,6 +594,12 @@ async def test_a_check_that_fails_is_told_once_and_delays_no_other(autojump_cloc
         switch.redis.cut(schema.APPL_DB)
         await switch.until(lambda: switch.writer.statistics().sessions > 1, DETECTION_SECONDS)
         assert switch.restarts() == {}
+        # It is told again where it fails again.
+        switch.free = 1 << 34
+        await trio.sleep(60)
+        switch.free = None
+        await trio.sleep(60)
+        assert [line.get("check") for line in warnings(log)].count("DiskKeeper") == 2
 
 
 async def test_whatever_fails_while_it_looks_does_not_end_it(autojump_clock: MockClock, log: list[Any]) -> None:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
-from time import monotonic
+from time import monotonic, process_time
 from typing import Any
 
 import pytest
@@ -11,7 +11,8 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from portsyncd.model.blockage import Blocked, Ended
+from portsyncd.model.blockage import Blockage, Blocked, Ended
+from portsyncd.services import loop_watch
 from portsyncd.services.loop_watch import LoopWatch
 from tests.services.guarding import GuardedSwitch, guarded
 
@@ -35,11 +36,15 @@ def test_a_blockage_is_counted_once_and_told_with_the_stack(log: list[Any]) -> N
     watch.take(Ended(31.0, said=True))
     watch.take(Ended(12.0, said=True))
     assert (watch.blocks, watch.longest) == (1, 31.0)
+    # One of which nothing could be told while it lasted.
+    watch.take(Ended(13.0, said=False))
+    assert (watch.blocks, watch.longest) == (2, 31.0)
     assert [(line["log_level"], line.get("seconds", line.get("blocked_seconds"))) for line in log] == [
         ("error", 10.0),
         ("error", 20.0),
         ("warning", 31.0),
         ("warning", 12.0),
+        ("warning", 13.0),
     ]
     assert "test_a_blockage_is_counted_once_and_told_with_the_stack" in log[0]["traceback"]
 
@@ -80,6 +85,26 @@ def test_a_loop_that_is_really_blocked_is_seen(log: list[Any]) -> None:
 
     trio.run(main)
     assert "blocking_call" in log[0]["traceback"]
+
+
+def test_it_is_told_how_much_the_process_ran_and_begins_with_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, looks = threading.Event(), list[tuple[float, float, float]]()
+
+    class Recorder(Blockage):
+        def look(self, turned: float, now: float, cpu: float) -> Blocked | Ended | None:
+            looks.append((turned, now, cpu))
+            looked.set()
+            return None
+
+    monkeypatch.setattr(loop_watch, "Blockage", Recorder)
+    before = process_time()
+    with LoopWatch(10.0, interval=0.005, clock=lambda: 7.0).watching():
+        assert looked.wait(60)
+    for thread in watchers():
+        thread.join(60)
+    turned, now, cpu = looks[0]
+    assert (turned, now) == (7.0, 7.0)
+    assert before <= cpu <= process_time()
 
 
 def test_who_is_not_watched_any_more_is_left_alone() -> None:

@@ -175,6 +175,18 @@ async def test_events_do_not_wait_for_it(autojump_clock: MockClock, monkeypatch:
         assert counted(switch) == {}
 
 
+async def test_of_its_questions_those_count_as_a_request_that_are_one(autojump_clock: MockClock) -> None:
+    # To list the ports takes many, to have the links read none.
+    switch = loaded()
+    async with running(switch):
+        await switch.bring_up(PORTS)
+        await trio.sleep(10.1)
+        before = sum(switch.writer.statistics().redis_latency.counts)
+        await run_once(switch)
+        assert sum(switch.writer.statistics().redis_latency.counts) == before + 1
+        assert switch.writer.reconciliation.runs == 1
+
+
 async def test_a_lost_event_is_found(autojump_clock: MockClock) -> None:
     switch = loaded()
     async with running(switch):

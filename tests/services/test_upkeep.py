@@ -1,6 +1,6 @@
 """What the guardian does about memory, disks and certificates."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from portsyncd.errors import EXIT_UNAVAILABLE
+from portsyncd.model.disk import Space
 from portsyncd.model.healing import Kind
 from portsyncd.services.guardian import DISK_SECONDS, Guardian, Settings
 from portsyncd.services.upkeep import WARM_UP_SECONDS
@@ -48,6 +49,37 @@ async def test_memory_that_can_be_given_back_is(autojump_clock: MockClock, log: 
         assert (memory.level, memory.resident, memory.limit, memory.reason) == ("fine", 200 * MB, 512 * MB, "")
     assert events(log) == ["memory is too much", "gave memory back", "memory is not too much any more", "healed"]
     assert (log[1]["before"], log[1]["after"], log[1]["limit"]) == ("600.0 MB", "200.0 MB", "512.0 MB")
+
+
+async def test_what_was_given_back_counts_at_once_and_only_once(autojump_clock: MockClock) -> None:
+    switch = GuardedSwitch(MEMORY)
+    async with guarded(switch):
+        switch.resident, switch.given_back = 600 * MB, 400 * MB
+        await switch.until(lambda: switch.trims, 3)
+        await switch.settle()
+        memory = switch.guardian.statistics().memory
+        assert (memory.level, memory.resident) == ("trimmed", 200 * MB)
+        await switch.until(switch.counts, 3)
+        # Too soon for another time: it comes down by itself.
+        switch.resident = 600 * MB
+        await trio.sleep(10)
+        assert switch.guardian.statistics().memory.level == "trimmed"
+        switch.resident = 200 * MB
+        await trio.sleep(10)
+        assert switch.guardian.statistics().memory.level == "fine"
+        assert (len(switch.trims), switch.counts()) == (1, {Kind.MEMORY: 1})
+
+
+async def test_memory_that_is_given_back_in_the_end_is_told_with_what_there_was_at_first(
+    autojump_clock: MockClock,
+) -> None:
+    switch = GuardedSwitch(MEMORY, may_leave=False)
+    async with guarded(switch):
+        switch.resident, switch.given_back = 600 * MB, 20 * MB
+        await switch.until(lambda: len(switch.trims) == 2, 400)
+        switch.resident = 100 * MB
+        await switch.until(switch.counts, 3)
+        assert "now 100.0 MB; of 600.0 MB: 600.0 MB are resident" in switch.healed(Kind.MEMORY).what
 
 
 async def test_memory_that_nothing_helps_ends_the_process_once(autojump_clock: MockClock, log: list[Any]) -> None:
@@ -177,6 +209,20 @@ async def test_a_disk_that_hangs_is_told_once_and_nothing_changes(autojump_clock
         assert "has not said within 1.5 s how much is free" in str(line["exc_info"])
 
 
+async def test_of_a_disk_that_is_not_asked_for_any_more_nothing_is_told(autojump_clock: MockClock) -> None:
+    async def disks() -> Mapping[str, Space]:
+        await trio.lowlevel.checkpoint()
+        return {"port_state": Space(1 << 34, 1 << 40)}
+
+    switch = GuardedSwitch(only(Kind.DISK))
+    async with guarded(switch):
+        assert switch.guardian.statistics().free_bytes.keys() == {"history", "port_state"}
+        assert switch.guardian._disk is not None
+        switch.guardian._disk._look = disks
+        await trio.sleep(DISK_SECONDS)
+        assert switch.guardian.statistics().free_bytes == {"port_state": 1 << 34}
+
+
 # ---- certificates
 
 
@@ -196,6 +242,21 @@ async def test_certificates_that_are_about_to_expire_are_read_again_every_hour(a
         assert (
             switch.healed(Kind.CERTIFICATES).what == "the server certificate, about to expire, now lasts 90 days longer"
         )
+
+
+async def test_certificates_that_are_gone_or_last_shorter_when_they_were_read_again_are_no_healing(
+    autojump_clock: MockClock, log: list[Any]
+) -> None:
+    switch = GuardedSwitch(replace(only(Kind.CERTIFICATES), check_interval=60.0))
+    async with guarded(switch):
+        log[:] = []
+        switch.expiries.update(server=NEW_YEAR + DAY, ca=NEW_YEAR + DAY)
+        await switch.until(lambda: switch.reloads, 70)
+        switch.expiries["server"] -= 3600
+        del switch.expiries["ca"]
+        await trio.sleep(600)
+        assert switch.counts() == {}
+    assert events(log) == ["certificates are about to expire: reading them again"]
 
 
 async def test_certificates_that_were_replaced_in_time_are_no_healing(autojump_clock: MockClock) -> None:

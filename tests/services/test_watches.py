@@ -53,6 +53,12 @@ async def test_what_moves_does_not_stand_still_although_there_is_always_more() -
         assert path.stood(moment, reader={"has_events": True, "progress": moment}) == 0.0
 
 
+@pytest.mark.parametrize("what", ["round_trips", "events_processed", "events_failed", "sessions"])
+async def test_whatever_the_writer_does_is_a_move(what: str) -> None:
+    path = Path()
+    assert [path.stood(now, inbox={"depth": 1}, writer={what: now // 3}) for now in range(5)] == [0, 1, 2, 0, 1]
+
+
 async def test_of_the_time_in_which_nobody_looked_nothing_is_known() -> None:
     path = Path()
     assert [path.stood(now, reader={"has_events": True}) for now in (0.0, 2.0, 14.0, 15.0)] == [0, 2, 0, 1]
