@@ -37,7 +37,8 @@ from portsyncd.tls.files import Material
 from portsyncd.web import server
 from portsyncd.web.credentials import Credentials
 from portsyncd.web.limits import Limits
-from tests.chaos.simulation.simulation import play
+from tests.chaos.simulation import __main__ as command
+from tests.chaos.simulation.simulation import Outcome, play
 
 ROOT = Path(__file__).parents[2]
 SEEDS, SEEDS_A_TEST = 100, 10
@@ -75,6 +76,22 @@ def test_the_same_seed_gives_the_same_run() -> None:
     ]
     assert digests[0] == digests[1] != digests[2]
     assert all(map(len, digests))
+
+
+def test_a_seed_that_broke_a_rule_tells_how_to_run_exactly_that_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    monkeypatch.setattr(command, "play", lambda seed, **_: Outcome(seed, violation="something broke"))
+    for arguments, replay in (
+        (["--seed", "6"], "python -m tests.chaos.simulation --seed 6 --trace"),
+        (["--seeds", "1", "--first", "7", "--jobs", "1"], "make chaos FIRST=7 SEEDS=1"),
+        (["--seeds", "1", "--ports", "4", "--jobs", "1"], "simulation --seed 0 --ports 4 --trace"),
+        (["--hours", "3"], "simulation --seed 0 --hours 3 --trace"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["simulation", *arguments])
+        assert command.main() == 1
+        assert replay in capsys.readouterr().out
 
 
 @pytest.mark.long

@@ -90,7 +90,8 @@ def _run_hours(seed: int, hours: int, ports: int | None, *, trace: bool) -> Outc
     print(
         f"{outcome.virtual / 3600:.1f} virtual hours in {time.monotonic() - began:.0f} s; {sum(outcome.faults.values())} faults"
     )
-    for hour in sorted({1, len(outcome.sizes) // 2, len(outcome.sizes)} - {0}):
+    whole = len(outcome.sizes)
+    for hour in sorted({1, whole // 2, whole} - {0} if whole else ()):
         sizes = ", ".join(f"{name} {size}" for name, size in outcome.sizes[hour - 1].items())
         print(f"elements kept after round {hour}: {sizes}")
     return outcome

@@ -36,7 +36,7 @@ def test_each_service_that_ends_is_rebuilt(switch: Switch, measure: Measure, way
     switch.bring_up(PORTS)
     switch.daemon.wait_for("metrics endpoint is open", ALL_RUN_SECONDS)
     children = hooks.children()
-    assert {"writer", "reader", "keeper", "observer", "recorder", "metrics"} <= set(children)
+    assert {"writer", "reader", "guardian", "keeper", "observer", "recorder", "metrics"} <= set(children)
     tasks = hooks.tasks()
     for number, name in enumerate(children):
         began = now()
