@@ -408,6 +408,19 @@ async def test_what_cannot_be_written_follows_later(
     assert log[0]["error"] == "could not use the history: no space left on the fake device"
 
 
+async def test_whatever_failed_is_tried_again_with_the_next_sample(
+    autojump_clock: MockClock, store: FakeHistory, recorder: Recorder
+) -> None:
+    # At a moment at which trimming and the analysis are due, too.
+    async with running(recorder):
+        while not (store.broken and {"trim", "analysis"} <= recorder._problems.keys()):
+            store.broken = True
+            await trio.sleep(SAMPLE)
+        store.broken = False
+        await trio.sleep(2 * SAMPLE)
+        assert recorder.statistics().problem == ""
+
+
 async def test_a_store_that_cannot_be_opened_is_opened_later(
     autojump_clock: MockClock, store: FakeHistory, recorder: Recorder, daemon: Daemon
 ) -> None:
@@ -572,8 +585,10 @@ async def test_an_export_that_fails_stops_nothing(
     assert [(line["event"], line["what"]) for line in log] == [
         ("recording fails, tried again", "export"),
         ("recording fails, tried again", "history"),
+        ("recording fails, tried again", "trim"),
         ("recording fails, tried again", "analysis"),
         ("recording works again", "history"),
+        ("recording works again", "trim"),
         ("recording works again", "export"),
         ("recording works again", "analysis"),
     ]

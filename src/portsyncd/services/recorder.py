@@ -191,11 +191,13 @@ class Recorder:
                 # The machine slept, or the disk was slow: one long sample, and none for what was missed.
                 due = now + self._sample_interval
             await self._write(self._sample(now, stopped=False))
-            if now - self._saved_at >= self._save_interval:
+            # What failed is tried again with the next sample.
+            if now - self._saved_at >= self._save_interval or self._problems.keys() & {"trim", "export"}:
                 self._saved_at = now
                 await self._trim()
                 await self._write_export()
-            if self._analysis is None or now - self._analyzed_at >= ANALYSIS_SECONDS:
+            due_again = self._analysis is None or "analysis" in self._problems
+            if due_again or now - self._analyzed_at >= ANALYSIS_SECONDS:
                 await self._analyze()
 
     # ---- looking
