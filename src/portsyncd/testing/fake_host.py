@@ -203,6 +203,11 @@ class FakeHost:
             self.listener.broken = True
             self.listener.changed.unpark_all()
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether the listener is, and nobody may have noticed."""
+        return self.listener is not None and self.listener.broken
+
     def put(self, contents: Mapping[Path, bytes]) -> None:
         """Replace files."""
         self.files.update(contents)

@@ -245,6 +245,7 @@ class Endpoint:
             or sim.told_to_end
             or child.state is not ChildState.RUNNING
             or self.host.accept_error
+            or self.host.is_broken
         ):
             return None
         thrown = {} if sim.crasher is None else sim.crasher.thrown
