@@ -9,6 +9,7 @@ import trio
 
 from portsyncd.errors import ConfigError
 from portsyncd.logs import get_logger
+from portsyncd.model.rounds import next_round
 from portsyncd.tls.files import Files, Material
 from portsyncd.tls.profile import server_context
 from portsyncd.web.host import Host
@@ -77,7 +78,7 @@ class Credentials:
         """
         while True:
             trusted = self.material.ca
-            with trio.move_on_after(self._look_seconds):
+            with trio.move_on_at(next_round(trio.current_time(), self._look_seconds)):
                 await self._wanted.wait()
             forced, self._wanted = self._wanted.is_set(), trio.Event()
             seen = await self._host.compute(self._host.signature, self._files)
