@@ -475,6 +475,16 @@ def test_what_is_awaited_and_why() -> None:
     assert talk.sync.awaited()[0] == Awaited("Ethernet0", 5.0, "no link of this name")
 
 
+def test_equal_rows_that_redis_told_are_kept_once() -> None:
+    mtu = 9100
+    one, other = (("ok", "up", "up", str(mtu)) for _ in range(2))
+    assert one is not other
+    talk = Talk()
+    talk.begin(replace(held(Ethernet0=one, Ethernet4=other), init_done=True))
+    assert talk.sync.ports["Ethernet0"].held == one
+    assert talk.sync.ports["Ethernet4"].held is talk.sync.ports["Ethernet0"].held
+
+
 # ---- what others see
 
 

@@ -132,12 +132,14 @@ class PortSync:
             # Under another prefix it is somebody else's, whatever it says.
             if name.startswith(self._prefixes):
                 self.ports[name] = Port(now)
+        # Few of many rows differ, and Redis tells each anew: what is equal is kept once.
+        rows: dict[Fields, Fields] = {}
         for name, port in list(self.ports.items()):
             # In another generation nothing is old; what has that link is read anew.
             port.old = port.old and bool(self.generation.old)
             if port.held is not UNKNOWN:
                 held = snapshot.state.get(name)
-                port.held = UNKNOWN if untrusted and held is not None else held
+                port.held = held and (UNKNOWN if untrusted else rows.setdefault(held, held))
             if port.link is None and port.held is not None and not port.old:
                 self._unproven.add(name)
                 self._dirty.pop(name, None)
