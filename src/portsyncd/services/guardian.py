@@ -201,7 +201,9 @@ class Guardian:
                 # What came in meanwhile is read first.
                 await trio.lowlevel.checkpoint()
                 await act()
-            due = next_round(trio.current_time(), interval)
+            now = trio.current_time()
+            # After a round that was left out the others have all of an interval.
+            due = now + interval if left_out else next_round(now, interval)
             await trio.sleep_until(due)
 
     async def _carry_out(self) -> None:
