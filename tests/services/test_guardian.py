@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from portsyncd.errors import LinkSourceError, StoreChangedError
 from portsyncd.model.commands import PortWrite
 from portsyncd.model.healing import Kind
+from portsyncd.model.reconcile import NAMED
 from portsyncd.services.guardian import Settings
 from portsyncd.services.reader import STALL
 from portsyncd.testing.fake_redis import NOTIFICATIONS
@@ -284,6 +285,26 @@ async def test_many_are_counted_and_a_few_named(autojump_clock: MockClock) -> No
         assert what.startswith("entries in Redis put right: 40 orphan: Ethernet4")
         assert what.count("Ethernet") == 8
         assert what.endswith(", ...")
+
+
+async def test_what_is_put_right_counts_beside_many_that_are_contested(autojump_clock: MockClock) -> None:
+    switch = GuardedSwitch(Settings(reconcile_interval=1e9))
+    async with guarded(switch):
+        contested = [f"PORT_TABLE|Ethernet{400 + number}" for number in range(NAMED + 4)]
+        for _ in range(2):
+            for key in contested:
+                switch.state_db.hset(key, {"state": "ok"})
+            switch.guardian.request_reconcile()
+            await trio.sleep(70)
+        for key in contested:
+            switch.state_db.hset(key, {"state": "ok"})
+        # Found first, so that they are not among the last that are kept.
+        switch.state_db.delete(f"PORT_TABLE|{PORTS[1]}")
+        switch.guardian.request_reconcile()
+        await trio.sleep(70)
+        assert len(switch.writer.reconciliation.contested) == len(contested)
+        assert switch.healed(Kind.RECONCILE).count == 3
+        assert switch.healed(Kind.RECONCILE).what == "entries in Redis put right: 1 missing"
 
 
 async def test_port_init_done_that_has_to_wait_for_a_port_is_not_put_right(autojump_clock: MockClock) -> None:

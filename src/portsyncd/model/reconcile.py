@@ -76,14 +76,16 @@ class Contested(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
     """What came of it so far. runs: how often it went through all entries; finished_at: when last (monotonic seconds), None
-    before; running: it is under way. counts: differences found, contested ones no more often than until they were.
-    recent: the last of them, newest last. contested: those that are so now. unpublished: ports of CONFIG_DB (the first few)
-    without an APPL_DB entry, which is portmgrd's and orchagent's to make; unpublished_total: how many."""
+    before; running: it is under way. counts: differences found, contested ones no more often than until they were; righted:
+    those of all that were found which were to be put right. recent: the last of those that are counted, newest last.
+    contested: those that are so now. unpublished: ports of CONFIG_DB (the first few) without an APPL_DB entry, which is
+    portmgrd's and orchagent's to make; unpublished_total: how many."""
 
     runs: int = 0
     finished_at: float | None = None
     running: bool = False
     counts: Mapping[Kind, int] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(Kind, 0)))
+    righted: Mapping[Kind, int] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(Kind, 0)))
     recent: tuple[Difference, ...] = ()
     contested: tuple[Contested, ...] = ()
     unpublished: tuple[str, ...] = ()
@@ -142,7 +144,7 @@ class Reconciler:
         self._phase = _Phase.IDLE
         self._runs = 0
         self._finished_at: float | None = None
-        self._counts = dict.fromkeys(Kind, 0)
+        self._counts, self._righted = dict.fromkeys(Kind, 0), dict.fromkeys(Kind, 0)
         self._recent: tuple[Difference, ...] = ()
         self._streaks: dict[str, _Streak] = {}
         self._unpublished: tuple[str, ...] = ()
@@ -244,6 +246,7 @@ class Reconciler:
             # Else it is known that events were lost.
             for difference in self._missed.values():
                 self._count(difference)
+                self._righted[difference.kind] += 1
         self._runs += 1
         self._finished_at = now
         self._unpublished, self._unpublished_total = tuple(self._lacking), self._lacking_total
@@ -319,6 +322,7 @@ class Reconciler:
         may_put_right = self._may_put_right(name, now)
         times = streak.times + 1
         self._streaks[name] = _Streak(kind, times, streak.since, now, now if may_put_right else streak.righted)
+        self._righted[kind] += may_put_right
         if times <= CONTESTED_AFTER:
             self._count(difference)
         if times == CONTESTED_AFTER and len(self._findings.contested) < NAMED:
@@ -362,6 +366,7 @@ class Reconciler:
             finished_at=self._finished_at,
             running=self.running,
             counts=dict(self._counts),
+            righted=dict(self._righted),
             recent=self._recent,
             contested=tuple(
                 Contested(name, streak.kind, streak.times, streak.since)

@@ -13,6 +13,7 @@ from portsyncd.errors import LinkSourceError
 from portsyncd.logs import get_logger
 from portsyncd.model.connections import Break, Connection, ConnectionWatch, Rebuilt
 from portsyncd.model.healing import Kind
+from portsyncd.model.reconcile import Kind as Difference
 from portsyncd.services.inbox import InboxStatistics
 from portsyncd.services.reader import STALL, Reader, ReaderStatistics
 from portsyncd.services.watches import Standstill, Stretch
@@ -126,20 +127,20 @@ class ReconcileHealer:
         if seen.runs == before.runs:
             return
         self._seen = seen
-        found = {kind: count - before.counts[kind] for kind, count in seen.counts.items()}
-        newest = seen.recent[max(len(seen.recent) - sum(found.values()), 0) :]
+        found = sum(seen.counts.values()) - sum(before.counts.values())
+        newest = seen.recent[max(len(seen.recent) - found, 0) :]
+        righted = {kind: count - before.righted[kind] for kind, count in seen.righted.items()}
         left = {each.port for each in seen.contested}
-        if not self._writer.statistics().initialized:
+        if not self._writer.statistics().initialized and any(each.port == schema.PORT_INIT_DONE for each in newest):
             # It waits for a port whose link has gone since.
             left.add(schema.PORT_INIT_DONE)
-        for each in newest:
-            found[each.kind] -= each.port in left
-        names = list(dict.fromkeys(each.port for each in newest if each.port not in left))
-        counts = ", ".join(f"{count} {kind}" for kind, count in found.items() if count > 0)
-        if counts and names:
+            righted[Difference.MISSING] -= 1
+        counts = ", ".join(f"{count} {kind}" for kind, count in righted.items() if count > 0)
+        if counts:
+            names = list(dict.fromkeys(each.port for each in newest if each.port not in left))
             more = ", ..." if len(names) > _NAMES_IN_A_LINE else ""
             said = ", ".join(names[:_NAMES_IN_A_LINE])
-            self._healed(Kind.RECONCILE, f"entries in Redis put right: {counts}: {said}{more}")
+            self._healed(Kind.RECONCILE, f"entries in Redis put right: {counts}{': ' if said else ''}{said}{more}")
 
 
 class StallHealer:
