@@ -42,7 +42,8 @@ def client_context(ca_pem: bytes, client: Issued | None = None) -> ssl.SSLContex
 
 
 class FakeClient:
-    """Keeps its connection, and makes a new one where the server has closed it, as every HTTP client does.
+    """Keeps its connection, and makes a new one where the server has closed it, as every HTTP client does; who asks while
+    another one does waits for his turn.
 
     client: its address.
     """
@@ -53,6 +54,7 @@ class FakeClient:
         self._client = client
         self._stream: trio.SSLStream[trio.abc.Stream] | None = None
         self._http = h11.Connection(h11.CLIENT)
+        self._turn = trio.Lock()
 
     async def open(self) -> "trio.SSLStream[trio.abc.Stream]":
         """Connect and shake hands. Raises ``UnansweredError``. With TLS 1.3 the server's refusal of a certificate comes with
@@ -83,13 +85,14 @@ class FakeClient:
 
     async def get(self, path: str, **headers: str) -> Answer:
         """One request and its answer; where a connection of before brings none, over a new one. Raises ``UnansweredError``."""
-        kept = self._stream is not None
-        try:
-            return await self._get(path, **headers)
-        except UnansweredError:
-            if not kept:
-                raise
-            return await self._get(path, **headers)
+        async with self._turn:
+            kept = self._stream is not None
+            try:
+                return await self._get(path, **headers)
+            except UnansweredError:
+                if not kept:
+                    raise
+                return await self._get(path, **headers)
 
     async def _get(self, path: str, **headers: str) -> Answer:
         stream = await self.ask(path, **headers)

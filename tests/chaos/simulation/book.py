@@ -43,6 +43,7 @@ class Book:
         self.writes = 0
         self.datagrams = 0
         self.losses = 0
+        self.clock_steps = 0
         self.violations: list[str] = []
         # Names that lost their link since somebody cleared this.
         self.moved: set[str] = set()
@@ -128,7 +129,7 @@ class Book:
         self.expected = set(self.config_ports())
         self.completed.clear()
         self.released = False
-        self.writes = self.datagrams = self.losses = 0
+        self.writes = self.datagrams = self.losses = self.clock_steps = 0
         self.blinded()
         # What the last process owed when it saved it may have been done since.
         self.removals.update(self.names)

@@ -359,6 +359,7 @@ async def memory_is_short(sim: "Simulation") -> None:
 
 async def the_wall_clock_steps(sim: "Simulation") -> None:
     sim.world.stepped += sim.chance.choice((-86400.0, -3600.0, -2.0, 2.0, 3600.0, 1e6))
+    sim.book.clock_steps += 1
 
 
 FAULTS: tuple[tuple[Fault, int], ...] = (

@@ -200,6 +200,10 @@ def miscounted(sim: "Simulation") -> list[str]:
         problems.append(f"{reader.events} events were read, {ended} accounted for")
     if bool(reader.overruns) != bool(sim.book.losses) or reader.overruns > sim.book.losses:
         problems.append(f"{reader.overruns} overruns are counted, {sim.book.losses} happened")
+    steps = daemon.guardian.statistics().clock_steps
+    # Several may look like one, or like none.
+    if steps > sim.book.clock_steps or steps < (sim.book.clock_steps == 1 and sim.setting.looks_often):
+        problems.append(f"{steps} steps of the clock are counted, {sim.book.clock_steps} happened")
     problems += ill(sim, _LAGGING)
     problems += _wrong_restarts(sim, daemon) + _wrong_ports(sim, daemon)
     return problems

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Final
 
 from portsyncd.config import Config
 from portsyncd.options import (
@@ -24,6 +25,8 @@ _SMALL = 32
 _APPL, _CONFIG, _STATE = (schema.DEFAULT_NUMBERS[db] for db in (schema.APPL_DB, schema.CONFIG_DB, schema.STATE_DB))
 _TOGETHER = ((_APPL, _CONFIG, _STATE),)
 _SPLIT = (((_APPL, _CONFIG), (_STATE,)), ((_APPL, _STATE), (_CONFIG,)), ((_APPL,), (_CONFIG,), (_STATE,)))
+# After the last fault, before what was counted is looked at.
+QUIET_SECONDS: Final = 4.0
 RECONCILE_SECONDS = (20.0, 60.0)
 
 
@@ -59,6 +62,11 @@ class Setting:
     def names(self) -> tuple[str, ...]:
         """Of the ports."""
         return tuple(f"Ethernet{4 * number}" for number in range(self.ports))
+
+    @property
+    def looks_often(self) -> bool:
+        """The guardian has looked once all is quiet."""
+        return self.config.self_healing.check_interval_secs < QUIET_SECONDS
 
     @property
     def detection_seconds(self) -> float:

@@ -36,19 +36,20 @@ from tests.chaos.simulation.faults import (
 from tests.chaos.simulation.machine import APPL, CONFIG, STATE, Redis, Servers, Switch
 from tests.chaos.simulation.measure import sizes
 from tests.chaos.simulation.scraper import Endpoint
-from tests.chaos.simulation.setting import Setting, choose
+from tests.chaos.simulation.setting import QUIET_SECONDS, Setting, choose
 from tests.chaos.simulation.trace import LogSink, Trace
 
 # After the last fault STATE_DB says what the kernel says within this, if nothing that only reconciliation finds was
 # damaged: a restart of the daemon or of a service that has failed often (5 s), a first connection, a look (1 s), a poll. The
 # time in which a dead connection is found comes on top.
 SETTLE_SECONDS: Final = 7.0
-# And what orchagent does then.
-QUIET_SECONDS: Final = 4.0
 _LOOK_SECONDS: Final = 0.1
 _LATER_LOOK_SECONDS: Final = 0.5
 _ORCHAGENT_SECONDS: Final = 1.0
 _SCRAPE_LOOKS: Final = 15
+# Longer than a start may take without a word.
+_LATE_REDIS_SHARE: Final = 0.05
+_LATE_REDIS_SECONDS: Final = (31.0, 150.0)
 _STOP_SECONDS: Final = 3.0
 # At the end of all nothing may be ill any more after so long: the disk is looked at every 10 s, memory every 30 s, and what
 # could not be saved is tried again after 30 s.
@@ -307,6 +308,12 @@ class Simulation:
             nursery.start_soon(self._keep_running)
             nursery.start_soon(self._orchagent)
             nursery.start_soon(self._watch)
+            if self.chance.random() < _LATE_REDIS_SHARE:
+                server, seconds = self.any_server(), self.chance.uniform(*_LATE_REDIS_SECONDS)
+                self.trace.say(f"redis: comes after {seconds:.0f} s")
+                server.stop()
+                self.disturbed_at = trio.current_time() + seconds
+                nursery.start_soon(self._start_late, server, seconds)
             nursery.start_soon(self.endpoint.run)
             await self._settle("the first start")
             for seconds in self.setting.rounds:
@@ -319,6 +326,11 @@ class Simulation:
             nursery.cancel_scope.cancel()
         left = trio.lowlevel.current_statistics().tasks_living
         self._require(left <= tasks, f"{left - tasks} tasks are left after the last life")
+
+    async def _start_late(self, server: Redis, seconds: float) -> None:
+        """Redis comes so much later than the daemon, which its service manager does not give up meanwhile."""
+        await trio.sleep(seconds)
+        server.start()
 
     async def _disturb(self, seconds: float) -> None:
         """A round of faults and link changes."""
