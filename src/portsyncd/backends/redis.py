@@ -115,7 +115,12 @@ class RedisStore:
     async def snapshot(self) -> Snapshot:
         """Read everything that a decision at the start of a session needs."""
         names = sorted(await self.config_port_names())
-        hashes = await _pipeline(self._config, [("HGETALL", self._config_prefix + name) for name in names])
+        config_ports: dict[str, dict[str, str]] = {}
+        for start in range(0, len(names), _PIPELINE):
+            # Not all replies at once, and then all hashes: there may be many.
+            part = names[start : start + _PIPELINE]
+            rows = await self._config.call(*(("HGETALL", self._config_prefix + name) for name in part))
+            config_ports |= {name: dict(_pairs(flat)) for name, flat in zip(part, rows, strict=True) if flat}
         switch_type, warm_timer, log_level = await self._config.call(
             ("HGET", schema.DEVICE_METADATA_KEY, "switch_type"),
             ("HGET", schema.WARM_TIMER_KEY, "portsyncd_timer"),
@@ -127,7 +132,7 @@ class RedisStore:
         )
         look = await self.look()
         return Snapshot(
-            config_ports={name: dict(_pairs(flat)) for name, flat in zip(names, hashes, strict=True) if flat},
+            config_ports=config_ports,
             state=await self._held(),
             generation=look.generation,
             config_done=look.config_done,
