@@ -241,7 +241,7 @@ async def test_a_stop_and_an_end_of_its_own_at_the_same_time_are_one(
             await trio.sleep(5)
             # Draining takes a second.
             fake.redis.pause()
-            subject.inbox.put([Change(PORT, None)], trio.current_time())
+            subject.services.inbox.put([Change(PORT, None)], trio.current_time())
             before = fake.kept_state.saves
             steps: list[Callable[[], object]] = [
                 lambda: stop.send_nowait(signal.SIGTERM),
@@ -359,7 +359,7 @@ async def test_a_reload_is_over_when_the_certificates_have_been_read_or_nobody_r
     monkeypatch.setattr(daemon.Daemon, "__init__", note)
     world.load_config()
     async with serving(manager=manager):
-        monkeypatch.setattr(made[0], "web", SimpleNamespace(credentials=credentials))
+        monkeypatch.setattr(made[0].services, "web", SimpleNamespace(credentials=credentials))
         await send(signal.SIGHUP)
         await trio.sleep(1)
         assert manager.says().startswith("reloading")

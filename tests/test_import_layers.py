@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("services", "web", "jobs"),
     ("inputs",),
     ("world",),
+    ("assembly",),
     ("daemon",),
     ("cli",),
     ("__main__",),

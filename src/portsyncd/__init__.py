@@ -22,7 +22,8 @@ shell that waits, asks the core, and carries out the answer. Lowest layer first;
     web/         the metrics endpoint: listener, connections, Hypercorn, the Quart-Trio app
     inputs.py    what the files hold that the configuration names: databases, access, certificates
     world.py     what lies outside the process: the machine, as far as the daemon has to do with it
-    daemon.py    puts the services together on a world: their tree, signals
+    assembly.py  puts the services together on a world: their tree, what each is given of the others
+    daemon.py    the life of a daemon: signals, reload, drain, exit codes
     cli/         the commands, what they print; what is made of them and the keys: reference, manual page, example
     __main__.py  python -m portsyncd
     testing/     shipped fakes, builders and stands: links, Redis, orchagent, the daemon as a process

@@ -18,7 +18,7 @@ from unittest import mock  # noqa: E402
 
 import trio  # noqa: E402
 
-from portsyncd import daemon  # noqa: E402
+from portsyncd import assembly  # noqa: E402
 from portsyncd.cli.main import main as command_line  # noqa: E402
 from portsyncd.services.supervisor import Child, Run, Supervisor  # noqa: E402
 
@@ -77,5 +77,5 @@ class HookedSupervisor(Supervisor):
 
 
 if __name__ == "__main__":
-    with mock.patch.object(daemon, "Supervisor", HookedSupervisor):
+    with mock.patch.object(assembly, "Supervisor", HookedSupervisor):
         command_line()

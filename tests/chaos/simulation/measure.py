@@ -17,7 +17,7 @@ def sizes(sim: "Simulation") -> dict[str, int]:
     if daemon is None:
         return {}
     seen: set[int] = {id(sim.world), id(daemon)}
-    found = {name: _elements(getattr(daemon, name), seen) for name in _SERVICES}
+    found = {name: _elements(getattr(daemon.services, name), seen) for name in _SERVICES}
     history = sim.world.kept_history
     return found | {"history": len(history.samples) + len(history.flaps) + len(history.starts)}
 

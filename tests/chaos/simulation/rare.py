@@ -41,7 +41,7 @@ def possible(sim: "Simulation") -> list[Rare]:
 async def a_service_hangs(sim: "Simulation") -> None:
     """It waits for nothing that a probe would find. Once it was begun anew and moves, that is a healing."""
     assert sim.daemon is not None
-    guardian, health = sim.daemon.guardian, sim.setting.config.health
+    guardian, health = sim.daemon.services.guardian, sim.setting.config.health
     name, port = sim.chance.choice(("writer", "reader")), next(iter(rules.expected_states(sim)), None)
     if port is None:
         # Nobody has anything to do.
@@ -74,7 +74,7 @@ async def memory_stays_too_much(sim: "Simulation") -> None:
     released, sim.ended, sim.world.resident = sim.world.released, None, PROCESS_BYTES + _MUCH_MORE
     check = sim.setting.config.self_healing.check_interval_secs
     await trio.sleep(GRACE_SECONDS + 2 * check)
-    status = daemon.observer.health().checks["memory"].status
+    status = daemon.services.observer.health().checks["memory"].status
     sim._require(status is Status.DEGRADED, f"memory is beyond its limit for a minute, and health says {status}")
     port = next(iter(rules.expected_states(sim)), None)
     with trio.move_on_after(LEAVE_SECONDS + 2 * check):
@@ -97,7 +97,7 @@ async def a_service_fails_again_and_again(sim: "Simulation") -> None:
     assert sim.daemon is not None
     assert sim.crasher is not None
     name, life, policy = sim.chance.choice(("writer", "reader")), sim.lives, RestartPolicy()
-    supervisor, thrown = sim.daemon.supervisor, sim.crasher.thrown
+    supervisor, thrown = sim.daemon.services.supervisor, sim.crasher.thrown
     sim.trace.say(f"alone: the {name} fails again and again")
     sim.ended = None
     for number in range(thrown.get(name, 0), thrown.get(name, 0) + policy.budget + 2):

@@ -62,7 +62,7 @@ def unsettled(sim: "Simulation") -> list[str]:
     if daemon is None:
         return ["the daemon does not run"]
     problems = wrong_states(sim)
-    for child in daemon.supervisor.statistics().children:
+    for child in daemon.services.supervisor.statistics().children:
         if child.state is not ChildState.RUNNING:
             problems.append(f"{child.name} is {child.state}: {child.last_failure}")
     if sim.world.manager.state is not UnitState.ACTIVE:
@@ -72,7 +72,7 @@ def unsettled(sim: "Simulation") -> list[str]:
 
 def _out_of_sync(sim: "Simulation", daemon: Daemon) -> list[str]:
     problems = []
-    writer, reader = daemon.writer.statistics(), daemon.reader.statistics()
+    writer, reader = daemon.services.writer.statistics(), daemon.services.reader.statistics()
     if not writer.connected:
         problems.append(f"the writer is not connected: {writer.problem}")
     if not reader.listening:
@@ -81,14 +81,14 @@ def _out_of_sync(sim: "Simulation", daemon: Daemon) -> list[str]:
         problems.append("the kernel tells nobody of its links")
     if sim.world.unanswered:
         problems.append("a question waits for the kernel's answer")
-    if reader.resyncing or not writer.in_sync or len(daemon.inbox) or writer.events_in_flight:
+    if reader.resyncing or not writer.in_sync or len(daemon.services.inbox) or writer.events_in_flight:
         problems.append("it is not in sync")
     return problems
 
 
 def _unannounced(sim: "Simulation", daemon: Daemon) -> list[str]:
     problems = []
-    if daemon.writer.sync.generation.old & sim.kernel.links.keys():
+    if daemon.services.writer.sync.generation.old & sim.kernel.links.keys():
         problems.append("there are links from before the start")
     if schema.PORT_KEY_SET in sim.redis.database(APPL):
         problems.append("orchagent has not taken what is staged")
@@ -116,32 +116,32 @@ def wrong_states(sim: "Simulation") -> list[str]:
 
 def watch(sim: "Simulation", daemon: Daemon) -> None:
     """Look over the mailbox: what it refuses is read again, and must have had a reason."""
-    put = daemon.inbox.put
+    put = daemon.services.inbox.put
 
     def watched(changes: list[Change], now: float, *, reread: bool = False, event: bool = False) -> bool:
         accepted = put(changes, now, reread=reread, event=event)
         if not accepted:
-            if len(daemon.inbox) < daemon.inbox.bound:
+            if len(daemon.services.inbox) < daemon.services.inbox.bound:
                 sim.book.violate("the mailbox refused what it had room for")
             sim.book.blinded()
         return accepted
 
-    daemon.inbox.put = watched  # type: ignore[method-assign, assignment]
-    break_off = daemon.reader.break_off
+    daemon.services.inbox.put = watched  # type: ignore[method-assign, assignment]
+    break_off = daemon.services.reader.break_off
 
     def watched_break(why: str) -> None:
-        sim.broken_off += daemon.reader.statistics().listening
+        sim.broken_off += daemon.services.reader.statistics().listening
         sim.trace.say(f"guardian: gives the netlink sockets up: {why}")
         if sim.kernel.answers and trio.current_time() - sim.world.kernel_trouble_at > sim.setting.detection_seconds:
             sim.book.violate(f"the netlink sockets were given up without a reason: {why}")
         break_off(why)
 
-    daemon.reader.break_off = watched_break  # type: ignore[method-assign]
+    daemon.services.reader.break_off = watched_break  # type: ignore[method-assign]
 
 
 def unbounded(sim: "Simulation", daemon: Daemon) -> list[str]:
     """What has grown beyond its bound."""
-    sync, inbox = daemon.writer.sync, daemon.inbox
+    sync, inbox = daemon.services.writer.sync, daemon.services.inbox
     names = len(sim.book.names)
     sizes = {
         "mailbox": (len(inbox), names),
@@ -151,13 +151,13 @@ def unbounded(sim: "Simulation", daemon: Daemon) -> list[str]:
         "unproven ports": (len(sync._unproven), names),
         "saved ports": (len(sync._saved), names),
         "flaps": (len(sync._flaps), names),
-        "latencies": (len(daemon.writer.statistics().latencies), 1024),
-        "names asked for": (len(daemon.reader._asked), names),
-        "reasons of reads": (len(daemon.reader._due), 16),
+        "latencies": (len(daemon.services.writer.statistics().latencies), 1024),
+        "names asked for": (len(daemon.services.reader._asked), names),
+        "reasons of reads": (len(daemon.services.reader._due), 16),
         "tasks": (trio.lowlevel.current_statistics().tasks_living, _TASKS + sim.endpoint.tasks(daemon)),
     }
-    if daemon.recorder is not None:
-        sizes["waiting samples"] = (len(daemon.recorder._waiting), 60)
+    if daemon.services.recorder is not None:
+        sizes["waiting samples"] = (len(daemon.services.recorder._waiting), 60)
     return [f"{what}: {size}, and {bound} at most" for what, (size, bound) in sizes.items() if size > bound]
 
 
@@ -168,7 +168,7 @@ def untold(sim: "Simulation", daemon: Daemon) -> list[str]:
     problems = []
     if manager.starved_for():
         problems.append("the service manager's watchdog would have killed the daemon")
-    if manager.state is not UnitState.ACTIVATING and not daemon.writer.first_sync.is_set():
+    if manager.state is not UnitState.ACTIVATING and not daemon.services.writer.first_sync.is_set():
         problems.append(f"the service is {manager.state} before its first sync")
     if manager.state is UnitState.ACTIVATING and trio.current_time() - manager.extended_at > EXTENSION_SECONDS:
         problems.append("the service manager would have given the start up")
@@ -189,7 +189,11 @@ def miscounted(sim: "Simulation") -> list[str]:
     """Counters of this process that do not agree with what happened."""
     daemon = sim.daemon
     assert daemon is not None
-    writer, reader, inbox = daemon.writer.statistics(), daemon.reader.statistics(), daemon.inbox.statistics()
+    writer, reader, inbox = (
+        daemon.services.writer.statistics(),
+        daemon.services.reader.statistics(),
+        daemon.services.inbox.statistics(),
+    )
     problems = []
     if writer.writes != sim.book.writes:
         problems.append(f"{writer.writes} port writes are counted, {sim.book.writes} were acknowledged")
@@ -200,7 +204,7 @@ def miscounted(sim: "Simulation") -> list[str]:
         problems.append(f"{reader.events} events were read, {ended} accounted for")
     if bool(reader.overruns) != bool(sim.book.losses) or reader.overruns > sim.book.losses:
         problems.append(f"{reader.overruns} overruns are counted, {sim.book.losses} happened")
-    steps = daemon.guardian.statistics().clock_steps
+    steps = daemon.services.guardian.statistics().clock_steps
     # Several may look like one, or like none.
     if steps > sim.book.clock_steps or steps < (sim.book.clock_steps == 1 and sim.setting.looks_often):
         problems.append(f"{steps} steps of the clock are counted, {sim.book.clock_steps} happened")
@@ -217,7 +221,7 @@ def ill(sim: "Simulation", excused: Collection[str] = ()) -> list[str]:
     excused = {*excused, *_excuses(sim, daemon)}
     return [
         f"{name} is {check.status}: {check.reason}"
-        for name, check in daemon.observer.health().checks.items()
+        for name, check in daemon.services.observer.health().checks.items()
         if name not in excused and check.status is not Status.HEALTHY
     ]
 
@@ -231,13 +235,13 @@ def _excuses(sim: "Simulation", daemon: Daemon) -> set[str]:
     names = [link.name for link in sim.kernel.links.values()]
     if any(name.startswith(prefixes) and f"{schema.PORT_TABLE}:{name}" not in appl for name in names):
         excused.add("pending_ports")
-    if any(child.restarts >= RESTARTS for child in daemon.supervisor.statistics().children):
+    if any(child.restarts >= RESTARTS for child in daemon.services.supervisor.statistics().children):
         excused.add("services")
     if sim.outcome.faults:
         excused.add("latency")
     if sim.endpoint.is_about_to_expire(daemon):
         excused.add("certificates")
-    if daemon.writer.statistics().lost_writes:
+    if daemon.services.writer.statistics().lost_writes:
         excused.add("writes")
     return excused
 
@@ -250,7 +254,7 @@ def unsaved(sim: "Simulation", daemon: Daemon) -> list[str]:
     ports = from_content(kept, age=0.0, trusted=True).ports if kept else {}
     return [
         f"{name} is kept as {ports.get(name)}"
-        for name, port in daemon.writer.sync.ports.items()
+        for name, port in daemon.services.writer.sync.ports.items()
         if port.link is not None
         and (ports[name][:2] if name in ports else None) != (port.link.fields, port.link.ifindex)
     ]
@@ -259,7 +263,7 @@ def unsaved(sim: "Simulation", daemon: Daemon) -> list[str]:
 def _wrong_restarts(sim: "Simulation", daemon: Daemon) -> list[str]:
     thrown = {} if sim.crasher is None else sim.crasher.thrown
     problems = []
-    for child in daemon.supervisor.statistics().children:
+    for child in daemon.services.supervisor.statistics().children:
         least = most = thrown.get(child.name, 0) + sim.begun_anew[child.name]
         if child.name == "reader":
             # Several errors can end one life.
@@ -282,10 +286,10 @@ def _wrong_ports(sim: "Simulation", daemon: Daemon) -> list[str]:
     """Each port against its link."""
     problems = []
     known = set(sim.setting.names) | states(sim).keys() | {link.name for link in sim.kernel.links.values()}
-    for name, port in daemon.writer.sync.ports.items():
+    for name, port in daemon.services.writer.sync.ports.items():
         if name not in known:
             problems.append(f"{name} is not forgotten")
-        if port.held is UNKNOWN and name not in daemon.writer.sync.pending:
+        if port.held is UNKNOWN and name not in daemon.services.writer.sync.pending:
             problems.append(f"what Redis holds of {name} is not known")
     return problems
 
@@ -331,7 +335,7 @@ def seen(sim: "Simulation") -> dict[str, Seen]:
             port.ups,
             port.downs,
         )
-        for name, port in daemon.writer.sync.ports.items()
+        for name, port in daemon.services.writer.sync.ports.items()
         if (link := sim.kernel.find(name)) is not None and port.link is not None
     }
 

@@ -148,9 +148,9 @@ class Endpoint:
 
     def watch(self, daemon: Daemon) -> None:
         """Look over the dates: the endpoint opens if and only if they are right, by the switch's own clock."""
-        if daemon.web is None:
+        if daemon.services.web is None:
             return
-        credentials = daemon.web.credentials
+        credentials = daemon.services.web.credentials
         date_problems, real = credentials.date_problems, type(self.host).listen
 
         def watched_dates() -> list[str]:
@@ -191,7 +191,7 @@ class Endpoint:
         """One, which is answered if the service runs from its begin to its end. keep: over the kept connection. at_rest: it
         must run."""
         daemon = self._sim.daemon
-        if daemon is None or daemon.web is None:
+        if daemon is None or daemon.services.web is None:
             return
         state, said = self._undisturbed(daemon), _SAID[path]
         before = said(daemon)
@@ -223,8 +223,8 @@ class Endpoint:
 
     def _client(self, daemon: Daemon, *, keep: bool) -> FakeClient:
         """The operator sees to it that Prometheus has a certificate of the CA that is in force."""
-        assert daemon.web is not None
-        trusted = daemon.web.credentials.material.ca[0].der
+        assert daemon.services.web is not None
+        trusted = daemon.services.web.credentials.material.ca[0].der
         ca = next(
             number
             for number, each in enumerate(kit().authorities)
@@ -249,8 +249,8 @@ class Endpoint:
         ):
             return None
         thrown = {} if sim.crasher is None else sim.crasher.thrown
-        assert daemon.web is not None
-        return child.restarts, thrown.get("metrics", 0), self.host.starved, daemon.web.credentials.material.ca
+        assert daemon.services.web is not None
+        return child.restarts, thrown.get("metrics", 0), self.host.starved, daemon.services.web.credentials.material.ca
 
     # ---- rules
 
@@ -304,9 +304,9 @@ class Endpoint:
 
     def unbounded(self, daemon: Daemon) -> list[str]:
         """Connections that should have ended; the tasks are ``rules.unbounded``'s affair."""
-        if daemon.web is None:
+        if daemon.services.web is None:
             return []
-        now, connections = trio.current_time(), daemon.web.statistics().connections
+        now, connections = trio.current_time(), daemon.services.web.statistics().connections
         admitted = sum(now - each.opened_at > _ADMITTED_SECONDS for each in self.host.accepted)
         silent = sum(now - each.heard_at > _HEARD_SECONDS for each in self.host.accepted)
         problems = []
@@ -318,9 +318,9 @@ class Endpoint:
 
     def tasks(self, daemon: Daemon) -> int:
         """So many it may have."""
-        if daemon.web is None:
+        if daemon.services.web is None:
             return 0
-        facts = daemon.web.statistics()
+        facts = daemon.services.web.statistics()
         # One that is given up, or refused, ends in the same moment.
         return _TASKS + max(facts.handshakes, len(self.host.accepted)) + _TASKS_A_CONNECTION * facts.connections
 
@@ -332,19 +332,21 @@ class Endpoint:
 
     def is_about_to_expire(self, daemon: Daemon) -> bool:
         """Whether health is degraded for its certificates."""
-        expiries = {} if daemon.web is None else daemon.web.statistics().certificate_expiries
+        expiries = {} if daemon.services.web is None else daemon.services.web.statistics().certificate_expiries
         return any(expiry - self._sim.world.unix() < EXPIRY_SECONDS for expiry in expiries.values())
 
     def closed(self, daemon: Daemon) -> list[str]:
         """Whether it is not open yet."""
-        return ["the metrics endpoint is closed"] if daemon.web is not None and self.host.listener is None else []
+        return (
+            ["the metrics endpoint is closed"] if daemon.services.web is not None and self.host.listener is None else []
+        )
 
     async def check_at_rest(self) -> None:
         """Nothing is wrong any more: it is open, with the certificates of the files, and answers."""
         daemon = self._sim.daemon
-        if daemon is None or daemon.web is None:
+        if daemon is None or daemon.services.web is None:
             return
-        in_force = daemon.web.credentials.material.server[0].der
+        in_force = daemon.services.web.credentials.material.server[0].der
         of_file = ssl.PEM_cert_to_DER_cert(self._certificate.decode())
         self._require(in_force == of_file, "the certificate in force is not the file's")
         for path in ("/metrics", "/health"):
@@ -362,13 +364,17 @@ _TYPES = {False: "text/plain", True: "application/openmetrics-text"}
 
 
 def _child(daemon: Daemon) -> ChildStatistics:
-    return next(child for child in daemon.supervisor.statistics().children if child.name == "metrics")
+    return next(child for child in daemon.services.supervisor.statistics().children if child.name == "metrics")
 
 
 def _counted(daemon: Daemon) -> dict[str, float]:
     """What the services have counted, by the names of their samples."""
-    reader, writer, inbox = daemon.reader.statistics(), daemon.writer.statistics(), daemon.inbox.statistics()
-    assert daemon.web is not None
+    reader, writer, inbox = (
+        daemon.services.reader.statistics(),
+        daemon.services.writer.statistics(),
+        daemon.services.inbox.statistics(),
+    )
+    assert daemon.services.web is not None
     counters: dict[str, float] = {
         "portsyncd_events_processed_total": writer.events_processed,
         "portsyncd_events_failed_total": reader.failed + writer.events_failed,
@@ -376,9 +382,13 @@ def _counted(daemon: Daemon) -> dict[str, float]:
         "portsyncd_netlink_overruns_total": reader.overruns,
     }
     for name, label, values in (
-        ("service_restarts", "service", {each.name: each.restarts for each in daemon.supervisor.statistics().children}),
+        (
+            "service_restarts",
+            "service",
+            {each.name: each.restarts for each in daemon.services.supervisor.statistics().children},
+        ),
         ("resyncs", "reason", reader.resyncs),
-        ("tls_handshake_failures", "reason", daemon.web.statistics().handshake_failures),
+        ("tls_handshake_failures", "reason", daemon.services.web.statistics().handshake_failures),
     ):
         counters |= {f'portsyncd_{name}_total{{{label}="{key}"}}': value for key, value in values.items()}
     return counters
@@ -386,7 +396,9 @@ def _counted(daemon: Daemon) -> dict[str, float]:
 
 def _observed(daemon: Daemon) -> dict[str, Any]:
     """What the observer says of health, as JSON has it."""
-    document: dict[str, Any] = json.loads(json.dumps(daemon.observer.document(daemon.observer.health())))
+    document: dict[str, Any] = json.loads(
+        json.dumps(daemon.services.observer.document(daemon.services.observer.health()))
+    )
     return document
 
 

@@ -267,7 +267,11 @@ class Simulation:
 
     def children(self) -> list[str]:
         """The services' names."""
-        return [] if self.daemon is None else [child.name for child in self.daemon.supervisor.statistics().children]
+        return (
+            []
+            if self.daemon is None
+            else [child.name for child in self.daemon.services.supervisor.statistics().children]
+        )
 
     def crash(self, child: str, awaits: int) -> None:
         """Let it raise."""
@@ -290,7 +294,7 @@ class Simulation:
     def read_anew(self) -> None:
         """Let the reader make a dump."""
         if self.daemon is not None:
-            self.daemon.reader.request_resync("simulation")
+            self.daemon.services.reader.request_resync("simulation")
 
     # ---- from start to end
 
@@ -407,7 +411,7 @@ class Simulation:
     def _compare_with_before(self) -> None:
         """What must be so if nothing went unseen since all was well last."""
         assert self.daemon is not None
-        found = sum(self.daemon.writer.reconciliation.counts.values())
+        found = sum(self.daemon.services.writer.reconciliation.counts.values())
         now = (self.lives, self.book.blind_spots, self.book.foreign)
         if now[0] == self._before[0][0]:
             unnoticed = rules.unnoticed(self)
@@ -425,7 +429,7 @@ class Simulation:
         bound = SETTLE_SECONDS + self.setting.detection_seconds
         if self.daemon is not None:
             # After many interrupted dumps the next one may be a minute off.
-            retry = self.daemon.reader._retry_at
+            retry = self.daemon.services.reader._retry_at
             if retry < math.inf:
                 bound += max(0.0, retry - self.disturbed_at)
         if self.damaged:
@@ -460,7 +464,7 @@ class Simulation:
     async def _damage_at_rest(self) -> None:
         """Foreign damage alone: each entry is found once, and put right."""
         assert self.daemon is not None
-        writer = self.daemon.writer
+        writer = self.daemon.services.writer
         found, sessions = sum(writer.reconciliation.counts.values()), writer.statistics().sessions
         names = [name for name in self.setting.names if name not in self._damaged_once][:3]
         for name in names:
@@ -482,7 +486,7 @@ class Simulation:
         name = self.chance.choice(names)
         self.trace.say(f"alone: somebody contests {name}")
         self._damaged_once.add(name)
-        writer = self.daemon.writer
+        writer = self.daemon.services.writer
         sessions = writer.statistics().sessions
         for _ in range(3):
             self.redis.hset(STATE, f"{schema.STATE_PORT_TABLE}|{name}", {"mtu": "68"})
@@ -511,7 +515,7 @@ class Simulation:
     async def _deafen_at_rest(self, kind: Kind) -> None:
         """A dead connection alone: it is found, and a new one has answered."""
         assert self.daemon is not None
-        guardian = self.daemon.guardian
+        guardian = self.daemon.services.guardian
         before = guardian.statistics().healings.by_kind[kind].count
         fault = a_connection_is_half_open if kind is Kind.REDIS else the_socket_is_deaf
         self.trace.say(f"alone: {fault.__name__.replace('_', ' ')}")
@@ -675,7 +679,7 @@ class Simulation:
         """A cold start of orchagent makes every link anew."""
         if self.daemon is None or f"{schema.PORT_TABLE}:{schema.PORT_CONFIG_DONE}" not in self.redis.database(APPL):
             return
-        generation = self.daemon.writer.sync.generation
+        generation = self.daemon.services.writer.sync.generation
         if generation.announced and not generation._down_due:
             for ifindex in sorted(generation.old):
                 link = self.kernel.links.get(ifindex)
@@ -701,7 +705,9 @@ class Simulation:
                 ]
                 self._require(not problems, "; ".join(problems))
                 if looks % _SCRAPE_LOOKS == 0 and not self.endpoint.enabled:
-                    for _ in Metrics(self.daemon.observer.facts, version="simulated").render(openmetrics=False):
+                    for _ in Metrics(self.daemon.services.observer.facts, version="simulated").render(
+                        openmetrics=False
+                    ):
                         pass
 
     def _check(self) -> None:

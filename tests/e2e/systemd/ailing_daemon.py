@@ -17,7 +17,7 @@ from unittest import mock  # noqa: E402
 
 import trio  # noqa: E402
 
-from portsyncd import daemon, world  # noqa: E402
+from portsyncd import assembly, world  # noqa: E402
 from portsyncd.backends.netlink import NetlinkSource  # noqa: E402
 from portsyncd.cli.main import main as command_line  # noqa: E402
 from portsyncd.model.restart import RestartPolicy  # noqa: E402
@@ -40,8 +40,8 @@ if __name__ == "__main__":
     faulthandler.enable(all_threads=False)
     impatient = partial(RestartPolicy, first_delay=0.01, budget=int(os.environ["BUDGET"]))
     with (
-        mock.patch.object(daemon, "Supervisor", HookedSupervisor),
-        mock.patch.object(daemon, "RestartPolicy", impatient),
+        mock.patch.object(assembly, "Supervisor", HookedSupervisor),
+        mock.patch.object(assembly, "RestartPolicy", impatient),
         mock.patch.object(world, "NetlinkSource", DeafSource),
     ):
         command_line()

@@ -74,15 +74,15 @@ class Actors:
     async def _overrun(self) -> None:
         self._note(f"accident: {_BURST_EVENTS:,} link events at once, more than the socket holds")
         indexes = await self._do(lambda: [self._switch.links.index(name) for name in self._names])
-        before = self._daemon.reader.statistics().overruns
+        before = self._daemon.services.reader.statistics().overruns
         await self._do(lambda: self._switch.kernel.send(burst.mtu_flips(indexes, _BURST_EVENTS)))
-        lost = self._daemon.reader.statistics().overruns - before
+        lost = self._daemon.services.reader.statistics().overruns - before
         self._note(f"the kernel reported {lost} overruns; the daemon reads all links anew")
 
     async def _kill_service(self) -> None:
         name = random.choice(("reader", "writer"))
         self._note(f"accident: the {name} is killed; the supervisor rebuilds it")
-        self._daemon.supervisor.cancel_child(name, "killed by the demo")
+        self._daemon.services.supervisor.cancel_child(name, "killed by the demo")
 
     async def _kill_redis(self) -> None:
         self._note("accident: Redis is killed (SIGKILL)")

@@ -65,9 +65,9 @@ async def _play(switch: Switch, options: Options, log: Path, say: Callable[[str]
         config = load(str(switch.daemon.config_path), {}, {})
         daemon = Daemon(config, Machine(config))
         async with trio.open_nursery() as nursery:
-            await nursery.start(daemon.supervisor.run)
+            await nursery.start(daemon.services.supervisor.run)
             switch.orchagent.start()
-            await daemon.writer.first_sync.wait()
+            await daemon.services.writer.first_sync.wait()
             say(f"daemon in sync after {trio.current_time() - started:.2f} s; now orchagent makes the links")
             actors = Actors(switch, daemon, names)
             await actors.make_links()

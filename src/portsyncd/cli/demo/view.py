@@ -53,16 +53,16 @@ class Reading:
     def take(cls, picture: Picture) -> "Reading":
         """Read the statistics of all services."""
         daemon = picture.daemon
-        reader, writer = daemon.reader.statistics(), daemon.writer.statistics()
+        reader, writer = daemon.services.reader.statistics(), daemon.services.writer.statistics()
         return cls(
             at=trio.current_time(),
             events=reader.events,
             writes=writer.writes,
             resyncs=sum(reader.resyncs.values()),
             sessions=writer.sessions,
-            restarts=sum(child.restarts for child in daemon.supervisor.statistics().children),
-            flaps=sum(port.flaps for port in daemon.writer.sync.ports.values()),
-            expected=len(daemon.writer.sync.expected),
+            restarts=sum(child.restarts for child in daemon.services.supervisor.statistics().children),
+            flaps=sum(port.flaps for port in daemon.services.writer.sync.ports.values()),
+            expected=len(daemon.services.writer.sync.expected),
             connected=writer.connected,
             latencies=writer.latencies[-256:],
         )
@@ -119,7 +119,7 @@ async def show_live(picture: Picture, deadline: float) -> None:
 
 
 def _draw(picture: Picture, readings: Sequence[Reading], deadline: float) -> Group:
-    children = picture.daemon.supervisor.statistics().children
+    children = picture.daemon.services.supervisor.statistics().children
     left = deadline - readings[-1].at
     rest = "Ctrl-C ends it" if left == float("inf") else f"{max(left, 0):.0f} s left, Ctrl-C ends it sooner"
     busy = " ".join("▁▂▃▄▅▆▇█"[min(7, int(_rate(pair) / 50))] for pair in pairwise(readings))
@@ -136,7 +136,7 @@ def _ports(daemon: Daemon, now: float) -> Table:
     table = Table(expand=True)
     for heading in ("port", "oper", "admin", "MTU", "flaps", "age", "in STATE_DB"):
         table.add_column(heading, justify="right" if heading in {"MTU", "flaps", "age"} else "left")
-    for name, port in list(daemon.writer.sync.ports.items()):
+    for name, port in list(daemon.services.writer.sync.ports.items()):
         if port.link is None:
             table.add_row(name, "-", "-", "-", str(port.flaps), f"{now - port.since:.1f} s", "awaited")
             continue
