@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rules", "toml"),  # what config is made of
     ("options",),
     ("backends.base", "metrics", "config", "logs", "tls"),
-    ("services", "web", "jobs"),
+    ("services", "web"),
     ("inputs",),
     ("world",),
     ("assembly",),
@@ -136,8 +136,7 @@ def test_the_modules_are_found() -> None:
         ("portsyncd.services.writer", "from portsyncd.backends import netlink as kernel, base"),
         ("portsyncd.services.writer", "import portsyncd.web.app"),
         ("portsyncd.services.writer", "from portsyncd.testing import fakes"),
-        ("portsyncd.jobs.executor", "from portsyncd.services.guardian import reconcile"),
-        ("portsyncd.web.app", "from portsyncd.jobs import executor"),
+        ("portsyncd.web.app", "from portsyncd.services.guardian import Guardian"),
         ("portsyncd.daemon", "from portsyncd.testing import FakeStore"),
         ("portsyncd.daemon", "from portsyncd.cli.render import table"),
         ("portsyncd.cli.main", "from portsyncd.backends.redis import RedisStore"),
