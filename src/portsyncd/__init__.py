@@ -19,14 +19,15 @@ shell that waits, asks the core, and carries out the answer. Lowest layer first;
     backends/    the edge to kernel, Redis and files; foreign errors become ours here. base.py: what services ask of it
     services/    Trio tasks: the reader hears the kernel, the writer tells Redis, the supervisor rebuilds what fails,
                  the observer looks at them all, the guardian heals what it can
-    web/         the metrics endpoint: listener, connections, Hypercorn, the Quart-Trio app
+    web/         the metrics endpoint: listener, connections, Hypercorn, the Quart-Trio app. host.py: what it asks of
+                 the machine
     inputs.py    what the files hold that the configuration names: databases, access, certificates
     world.py     what lies outside the process: the machine, as far as the daemon has to do with it
     assembly.py  puts the services together on a world: their tree, what each is given of the others
     daemon.py    the life of a daemon: signals, reload, drain, exit codes
     cli/         the commands, what they print; what is made of them and the keys: reference, manual page, example
     __main__.py  python -m portsyncd
-    testing/     shipped fakes, builders and stands: links, Redis, orchagent, the daemon as a process
+    testing/     shipped fakes, builders and stands: links, Redis, orchagent, a whole world, the daemon as a process
 
 An event's way: the kernel sends a datagram; ``backends.netlink`` reads as many as there are; ``wire.netlink`` decodes
 them; the reader applies them to ``model.links`` and puts what they mean into the mailbox, which keeps one entry a

@@ -287,7 +287,7 @@ class OldLinksStore(Protocol):
     """Where the list of old links is kept over restarts of the daemon. Losing it costs no more than adopting links."""
 
     async def load(self) -> OldLinks | None:
-        """What was kept in this boot and network namespace; None when nothing usable was."""
+        """What was kept in this boot and network namespace; None when nothing usable was, or it is not to be had in time."""
 
     async def save(self, old: OldLinks) -> None:
-        """Keep this instead. Raises ``FileError``."""
+        """Keep this instead. Raises ``FileError``, also where that takes too long."""

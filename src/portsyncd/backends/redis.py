@@ -1,4 +1,5 @@
-"""SONiC's databases in Redis: a ``Store`` over one connection per database and one per instance for notifications."""
+"""SONiC's databases in Redis: a ``Store`` over one connection per database and one per instance for notifications; over TCP,
+another one now and then (``addresses``)."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, KeysView, Mapping, Sequence

@@ -7,8 +7,8 @@ and something wants a look. *Unhealthy*: they do not, and waiting will not help.
 What the rules have in common:
 
 - An idle switch is healthy: where nothing happened, no rate and no latency is judged.
-- A Redis that cannot be reached degrades and no more, however long: the writer waits, and makes up for everything. So
-  time that passed while it was away is part of no ``stalled``, ``behind`` or ``unsynced``.
+- A Redis that cannot be reached, or does not answer, degrades and no more, however long: the writer waits, and makes up
+  for everything. So time that passed while it was away is part of no ``stalled``, ``behind`` or ``unsynced``.
 - Rates need a sample: see ``MIN_EVENTS``, ``MIN_WRITES`` and ``MIN_LOSSES``. The share of ports needs none, since it
   counts all that there are; it has to last instead, and so has a high latency.
 """

@@ -1,6 +1,7 @@
 """What the guardian does about services and connections: one class a kind, each of which looks, decides and acts.
 
-``check`` is called again and again with what was seen; ``healed`` is told of what came right, in a sentence.
+``check`` is called again and again, with what was seen unless it has to wait for an answer; ``healed`` is told of what came
+right, in a sentence.
 """
 
 from collections.abc import Callable
