@@ -310,7 +310,7 @@ class HealthConfig:
     max_stall_seconds: float = _key(
         10.0,
         rules.Number(1, 3600),
-        "unhealthy when waiting events do not move for so long although Redis answers",
+        "unhealthy when events do not move for so long: the kernel's that nobody reads, and what waits although Redis answers",
         "raise it where CPU time is scarce and a short stall is no fault, lower it to hear of one, and heal it, sooner",
     )
     max_failure_rate_percent: float = _key(

@@ -4,9 +4,12 @@ import json
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 import trio
 import trio.testing
 from trio.testing import MockClock
@@ -147,6 +150,12 @@ async def test_reading_and_writing_let_others_run(tmp_path: Path) -> None:
         await store.load()
 
 
+@pytest.fixture
+def log() -> Iterator[list[Any]]:
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
 class Hanging:
     """A disk that answers nobody until it is freed. asked: somebody has asked."""
 
@@ -161,7 +170,7 @@ class Hanging:
 
 
 async def test_a_disk_that_hangs_keeps_nobody_waiting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock, log: list[Any]
 ) -> None:
     store, disk, loaded = OldLinksFile(tmp_path), Hanging(monkeypatch), []
 
@@ -184,6 +193,7 @@ async def test_a_disk_that_hangs_keeps_nobody_waiting(
     disk.freed.set()
     await load()
     assert loaded == [None, OLD]
+    assert [line["log_level"] for line in log] == ["warning"]
 
 
 async def test_who_is_told_to_stop_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -250,6 +250,7 @@ async def test_a_request_that_redis_has_yet_to_answer_is_no_stall_however_long_i
         assert await switch.statuses(50) == ["healthy", "degraded"]
         assert switch.failing() == {"redis"}
         assert "it has not answered for 5" in switch.observer.health().checks["redis"].reason
+        assert not switch.observer.facts().redis_connected
         switch.redis.resume()
         assert await switch.statuses(30) == ["degraded", "healthy"]
 

@@ -11,11 +11,14 @@ from typing import Any, BinaryIO, Final
 import trio
 
 from portsyncd.errors import FileError
+from portsyncd.logs import get_logger
 from portsyncd.model.commands import OldLinks
 from portsyncd.reading import read_file
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NETWORK_NAMESPACE = Path("/proc/self/ns/net")
+
+log = get_logger()
 
 _FILE_MODE: Final = 0o640
 # A hundred thousand ifindexes make 1 MB.
@@ -72,6 +75,7 @@ class OldLinksFile:
         """What was kept in this boot and network namespace; None when nothing usable was, or it is not to be had in time."""
         with trio.move_on_after(_ANSWER_SECONDS):
             return await trio.to_thread.run_sync(self._load, limiter=self._one_at_a_time, abandon_on_cancel=True)
+        log.warning("the list of old links cannot be had: the port sync goes on without it", path=str(self._path))
         return None
 
     def _load(self) -> OldLinks | None:

@@ -193,7 +193,7 @@ class Observer:
             uptime=look.now - self._born,
             memory_bytes=self._memory(),
             health=status.value,
-            redis_connected=writer.connected,
+            redis_connected=self._redis(look)[0],
             netlink_connected=reader.listening,
             events_processed=writer.events_processed,
             events_failed=reader.failed + writer.events_failed,
