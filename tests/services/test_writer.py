@@ -229,6 +229,29 @@ async def test_a_port_that_leaves_kernel_and_config_db_is_forgotten(autojump_clo
         assert dict(switch.writer.sync.port_counters()).keys() == {"Ethernet0"}
 
 
+@pytest.mark.parametrize("flushed", [True, False])
+async def test_a_port_that_left_config_db_while_redis_was_away_is_forgotten_too(
+    autojump_clock: MockClock, flushed: bool
+) -> None:
+    switch = FakeSwitch()
+    cold(switch)
+    async with running(switch):
+        switch.redis.pop()
+        switch.add_ports(["Ethernet0", "Ethernet4"])
+        await switch.settle()
+        switch.kernel.delete("Ethernet4")
+        await switch.settle()
+        assert dict(switch.writer.sync.port_counters()).keys() == {"Ethernet0", "Ethernet4"}
+        switch.redis.stop()
+        switch.config_db.delete("PORT|Ethernet4")
+        if flushed:
+            switch.appl_db.flushdb()
+            switch.state_db.flushdb()
+        switch.redis.start()
+        await trio.sleep(5)
+        assert dict(switch.writer.sync.port_counters()).keys() == {"Ethernet0"}
+
+
 @pytest.mark.parametrize("notify", [True, False])
 async def test_a_config_db_that_is_loaded_anew_has_not_lost_its_ports(autojump_clock: MockClock, notify: bool) -> None:
     switch = FakeSwitch(notify=notify)

@@ -151,8 +151,11 @@ class PortSync:
         else:
             names = self._expected.keys() & snapshot.config_ports.keys()
         awaited = {name: now - seconds for name, seconds in self._awaited_for.items()}
-        self._expected = {name: self._expected.get(name, awaited.get(name, now)) for name in names}
+        before = self._expected
+        self._expected = {name: before.get(name, awaited.get(name, now)) for name in names}
         self._awaited_for.clear()
+        for name in before.keys() - self._expected.keys():
+            self._forget(name)
         self._unready = {name for name in self._expected if not self._is_ready(name)}
         linkless = ((name, since) for name in self._expected if (since := self._linkless_since(name)) is not None)
         self._linkless = dict(sorted(linkless, key=itemgetter(1)))
@@ -268,10 +271,7 @@ class PortSync:
             del self._expected[name]
             self._unready.discard(name)
             self._linkless.pop(name, None)
-            port = self.ports.get(name)
-            if port is not None and port.owed() is None:
-                # Perhaps it was known for that alone.
-                self._consider(name, port)
+            self._forget(name)
 
     def release(self) -> list[Awaited]:
         """The operator says that PortInitDone shall wait no longer. Returns what it waited for."""
@@ -424,6 +424,12 @@ class PortSync:
         port.recreated = False
         if port.link is None and not port.old and name not in self._expected:
             del self.ports[name]
+
+    def _forget(self, name: str) -> None:
+        """It is expected no longer: perhaps it was known for that alone."""
+        port = self.ports.get(name)
+        if port is not None and port.owed() is None:
+            self._consider(name, port)
 
     def _settle(self, now: float) -> None:
         # What Redis has and the dump lacked is removed as soon as the kernel says that it is gone.
