@@ -101,6 +101,36 @@ async def test_a_half_open_connection_is_found_and_the_session_rebuilt(
         assert switch.writer.statistics().sessions == 2
 
 
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("way", ["cut", "broken"])
+async def test_a_connection_that_fails_while_config_db_is_waited_for_is_found_too(
+    autojump_clock: MockClock, way: str, again: bool
+) -> None:
+    switch = loaded()
+    switch.config_db.set("CONFIG_DB_INITIALIZED", "1" if again else "0")
+    async with guarded(switch):
+        if again:
+            # A session that was flushed waits for it as the first one does.
+            await switch.bring_up(PORTS)
+            switch.appl_db.flushdb()
+            switch.config_db.set("CONFIG_DB_INITIALIZED", "0")
+        await trio.sleep(10)
+        assert not switch.writer.statistics().connected
+        attempts = len(switch.redis.attempts)
+        if way == "cut":
+            switch.redis.cut(NOTIFICATIONS)
+        else:
+            (client,) = (each for each in switch.redis._clients if each.name == NOTIFICATIONS)
+            client.broken()
+        await switch.until(lambda: len(switch.redis.attempts) > attempts, DETECTED_SECONDS)
+        await trio.sleep(LONGEST_PAUSE)
+        assert not switch.writer.statistics().connected
+        switch.config_db.set("CONFIG_DB_INITIALIZED", "1")
+        await switch.settle()
+        await trio.sleep(1)
+        assert switch.writer.statistics().connected
+
+
 @pytest.mark.parametrize("patience", TIMEOUTS)
 async def test_a_redis_that_stops_is_given_up_in_time_and_in_use_again_soon_after_it_goes_on(
     autojump_clock: MockClock, patience: float, log: list[Any]

@@ -312,13 +312,9 @@ class Writer:
         try:
             self._store = store = self._make_store()
             await store.open()
-            await self._wait_for_config(store)
-            await self._begin(store)
-            if self._was_usable:
-                self._connected, self._problem = True, ""
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, store)
-                failure = await self._work(store)
+                failure = await self._use(store)
                 nursery.cancel_scope.cancel()
             raise failure
         finally:
@@ -329,9 +325,23 @@ class Writer:
             if store is not None:
                 store.close()
 
+    async def _use(self, store: Store) -> StoreError:
+        """From where it is open until it fails; returns how."""
+        try:
+            await self._wait_for_config(store)
+            await self._begin(store)
+        except StoreError as problem:
+            return problem
+        if self._was_usable:
+            self._connected, self._problem = True, ""
+        return await self._work(store)
+
     async def _wait_for_config(self, store: Store) -> None:
-        """CONFIG_DB must have been loaded: an unloaded one would mean "no ports"."""
+        """CONFIG_DB must have been loaded: an unloaded one would mean "no ports". That takes as long as it takes, in which
+        another server may come where this one was."""
         while True:
+            # Whatever they told of is read afterwards; of a CONFIG_DB that is being loaded there are many.
+            self._notices = Notices()
             value = await store.config_initialized()
             must_say_so = self._waited or (self._sessions > 0 and await store.config_is_empty())
             if value == "1" or (value is None and not must_say_so):
@@ -342,6 +352,9 @@ class Writer:
             self._problem = f"CONFIG_DB is not loaded yet: {schema.CONFIG_DB_INITIALIZED} is {value or 'absent'}, not 1"
             if self._told.changed("config", self._problem):
                 log.warning("waiting for CONFIG_DB to be loaded", key=schema.CONFIG_DB_INITIALIZED, value=value)
+            if self._failure is not None:
+                raise self._failure
+            await self._probe(store)
             await trio.sleep(_CONFIG_LOOK_SECONDS)
 
     async def _begin(self, store: Store) -> None:
@@ -419,9 +432,7 @@ class Writer:
                     next_look = next_round(trio.current_time(), LOOK_SECONDS)
                     await self._look(store)
                     self._proven = True
-                if self._probe_timeout is not None:
-                    seconds, self._probe_timeout = self._probe_timeout, None
-                    await self._probe(store, seconds)
+                await self._probe(store)
                 taken = self._inbox.take()
                 await self._accept(taken)
                 if self._notices != Notices():
@@ -455,8 +466,11 @@ class Writer:
             self.milestone.set()
             self.milestone = trio.Event()
 
-    async def _probe(self, store: Store, seconds: float) -> None:
-        """A round trip on every connection, within so much time."""
+    async def _probe(self, store: Store) -> None:
+        """Where somebody asked for it, a round trip on every connection, within the time that it may take."""
+        seconds, self._probe_timeout = self._probe_timeout, None
+        if seconds is None:
+            return
         try:
             with trio.fail_after(seconds):
                 await store.probe()
