@@ -196,6 +196,28 @@ async def test_a_disk_that_hangs_keeps_nobody_waiting(
     assert [line["log_level"] for line in log] == ["warning"]
 
 
+async def test_what_was_given_up_behind_one_that_hangs_is_kept_once_the_disk_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
+) -> None:
+    store, disk = OldLinksFile(tmp_path), Hanging(monkeypatch)
+
+    async def save(old: OldLinks) -> None:
+        with pytest.raises(FileError, match="did not answer within 2 s"):
+            await store.save(old)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(save, OLD)
+        await trio.to_thread.run_sync(disk.asked.wait)
+        mock_clock.jump(2.0)
+    newest = OldLinks("abc", frozenset({17}))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(save, newest)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(2.0)
+    disk.freed.set()
+    assert await store.load() == newest
+
+
 async def test_who_is_told_to_stop_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, disk = OldLinksFile(tmp_path), Hanging(monkeypatch)
     async with trio.open_nursery() as nursery:

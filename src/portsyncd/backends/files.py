@@ -64,12 +64,15 @@ def open_new(path: Path, mode: int) -> BinaryIO:
 class OldLinksFile:
     """See ``backends.base.OldLinksStore``; one small JSON file, replaced as a whole.
 
-    One that is loading or saving lets others wait their turn; a save that is given up is finished by its thread.
+    One that is loading or saving lets others wait their turn; a save that is given up is finished by its thread, also for who
+    has given up waiting behind it.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "old_links.json"
         self._one_at_a_time = trio.CapacityLimiter(1)
+        # What is to be kept.
+        self._newest: OldLinks | None = None
 
     async def load(self) -> OldLinks | None:
         """What was kept in this boot and network namespace; None when nothing usable was, or it is not to be had in time."""
@@ -91,10 +94,17 @@ class OldLinksFile:
 
     async def save(self, old: OldLinks) -> None:
         """Keep this instead. Raises ``FileError``."""
+        self._newest = old
         with trio.move_on_after(_ANSWER_SECONDS) as waiting:
-            await trio.to_thread.run_sync(self._save, old, limiter=self._one_at_a_time, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(self._save_newest, limiter=self._one_at_a_time, abandon_on_cancel=True)
         if waiting.cancelled_caught:
             raise FileError(f"could not write {self._path}: the disk did not answer within {_ANSWER_SECONDS:g} s")
+
+    def _save_newest(self) -> None:
+        saved: OldLinks | None = None
+        while (newest := self._newest) is not None and newest is not saved:
+            self._save(newest)
+            saved = newest
 
     def _save(self, old: OldLinks) -> None:
         # Another process may write the same file (a second start by mistake); each replaces it as a whole.
