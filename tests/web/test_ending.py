@@ -1,5 +1,7 @@
-"""How the server's life ends where clients do not: on a host in memory, whose buffers are small."""
+"""How the server's life ends where clients do not, and a connection's where an answer fails: on a host in memory, whose buffers
+are small."""
 
+import ssl
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from portsyncd.testing.fake_host import FakeHost
 from portsyncd.tls.authority import Authority
 from portsyncd.tls.files import Files
 from portsyncd.web.credentials import Credentials
+from portsyncd.web.http1 import Protocol
 from portsyncd.web.server import MetricsServer
 
 FILES = Files(Path("server.crt"), Path("server.key"), Path("ca.crt"))
@@ -33,14 +36,19 @@ class LargeView:
         return True, {}
 
 
-@pytest.mark.parametrize("how", ["stopped", "broken"])
-async def test_a_client_that_does_not_read_holds_up_no_end(autojump_clock: MockClock, how: str) -> None:
+def a_server() -> tuple[MetricsServer, FakeHost, ssl.SSLContext]:
+    """With the host that it is on, and what a client of it needs."""
     authority, host = Authority.make(), FakeHost()
     served = authority.issue_server()
     host.put({FILES.cert: served.cert_pem, FILES.key: served.key_pem, FILES.ca: authority.cert_pem})
     credentials = Credentials(FILES, lambda: datetime.now(UTC), host)
     server = MetricsServer(LargeView, Listen("::1", 9090), credentials, host, after=trio.lowlevel.checkpoint)
-    context = client_context(authority.cert_pem, authority.issue_client("client"))
+    return server, host, client_context(authority.cert_pem, authority.issue_client("client"))
+
+
+@pytest.mark.parametrize("how", ["stopped", "broken"])
+async def test_a_client_that_does_not_read_holds_up_no_end(autojump_clock: MockClock, how: str) -> None:
+    server, host, context = a_server()
 
     async def live(*, task_status: trio.TaskStatus[None]) -> None:
         try:
@@ -62,3 +70,29 @@ async def test_a_client_that_does_not_read_holds_up_no_end(autojump_clock: MockC
     assert trio.current_time() == ended_at
     assert server.statistics().connections == 0
     assert not host.accepted
+
+
+async def test_a_connection_whose_answer_failed_half_way_ends(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, host, context = a_server()
+    recycle = Protocol._maybe_recycle
+
+    async def fail(protocol: Protocol) -> None:
+        monkeypatch.setattr(Protocol, "_maybe_recycle", recycle)
+        await trio.lowlevel.checkpoint()
+        # In the middle of what would let the connection go on.
+        protocol.stream.closed = True  # type: ignore[union-attr]
+        raise RuntimeError("a bug of somebody")
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.run)
+        client = FakeClient(host, context)
+        monkeypatch.setattr(Protocol, "_maybe_recycle", fail)
+        for _ in range(2):
+            # The second one finds the connection closed, and makes another.
+            with trio.fail_after(1):
+                assert (await client.get("/health")).status == 200
+            await trio.lowlevel.checkpoint()
+        assert server.statistics().connections == 1
+        nursery.cancel_scope.cancel()

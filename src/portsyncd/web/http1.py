@@ -185,5 +185,9 @@ class _ConnectionApp:
         scope["extensions"][PEER] = {"subject": self._connection.peer.subject}
         try:
             await self._app(scope, receive, send)
+        except Exception:
+            # Of its answer a part may have gone out: whoever asks for more would wait for it.
+            self._connection.retire()
+            raise
         finally:
             self._connection.answered()

@@ -48,7 +48,7 @@ class Crasher(trio.abc.Instrument):
             return
         task._next_send = outcome.Error(InjectedError("an injected failure"))
         self.thrown[self._child] = self.thrown.get(self._child, 0) + 1
-        self._told(f"{self._child} raises in {' > '.join(where[:6])}")
+        self._told(f"{self._child} raises in {' > '.join(where[-6:])}")
         self.disarm()
 
 

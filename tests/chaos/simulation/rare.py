@@ -57,8 +57,9 @@ async def a_service_hangs(sim: "Simulation") -> None:
     sim.redis.hangs = sim.world.deaf = False
     # The sockets are given up for it.
     sim.world.kernel_trouble_at = trio.current_time() + health.max_stall_seconds
-    # The check that finds it, and the one that sees it move.
+    # The check that finds it, and the one that sees it move; between them it may have to wait, if it has failed often.
     patience = health.max_stall_seconds + 3 * sim.setting.config.self_healing.check_interval_secs
+    patience += RestartPolicy().delay_cap
     await trio.sleep(patience)
     healed = guardian.statistics().healings.by_kind[Kind.STALL].count - before
     sim._require(healed == 1, f"the {name} hung, and {healed} standstills were healed within {patience:g} s")

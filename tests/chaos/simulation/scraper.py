@@ -243,6 +243,7 @@ class Endpoint:
         if (
             sim.daemon is not daemon
             or sim.told_to_end
+            or daemon._reason is not None
             or child.state is not ChildState.RUNNING
             or self.host.accept_error
             or self.host.is_broken

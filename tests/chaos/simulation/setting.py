@@ -77,7 +77,8 @@ class Setting:
 
     def __str__(self) -> str:
         config = self.config
-        heals = [kind for kind in _KINDS if getattr(config.self_healing, f"heal_{kind}")]
+        healing = config.self_healing
+        heals = [kind for kind in _KINDS if healing.enabled and getattr(healing, f"heal_{kind}")]
         return (
             f"{self.ports} ports, linked {self.linked}, notify {self.notify}, keeps socket {self.descriptors}, "
             f"warm {self.warm and config.warm_restart.enabled}, existing_links {config.netlink.existing_links}, "

@@ -444,7 +444,9 @@ class Simulation:
         before = rules.seen(self)
         self.book.moved.clear()
         daemon = self.daemon
-        alone = [self._lose_at_rest, self._contest_at_rest]
+        alone = [self._lose_at_rest]
+        # Else one of the connections may be dead that only a comparison needs.
+        alone += [self._contest_at_rest] if self.heals(Kind.REDIS) else []
         alone += [self._damage_at_rest] if self.heals(Kind.RECONCILE) else []
         alone += [partial(self._deafen_at_rest, kind) for kind in (Kind.REDIS, Kind.NETLINK) if self.heals(kind)]
         alone += [partial(each, self) for each in rare.possible(self)]
