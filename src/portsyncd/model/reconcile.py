@@ -85,11 +85,11 @@ class Reconciliation:
     finished_at: float | None = None
     running: bool = False
     counts: Mapping[Kind, int] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(Kind, 0)))
-    righted: Mapping[Kind, int] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(Kind, 0)))
     recent: tuple[Difference, ...] = ()
     contested: tuple[Contested, ...] = ()
     unpublished: tuple[str, ...] = ()
     unpublished_total: int = 0
+    righted: Mapping[Kind, int] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(Kind, 0)))
 
 
 class Findings(NamedTuple):
